@@ -35,9 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference, WalkerKind::CpythonCached] {
         group.bench_function(walker.name(), |bencher| {
             // The closure cannot return an error.
-            bencher.iter_custom(|schedules| measured(&build.python, walker, rigs, schedules).unwrap_or(Duration::MAX));
+            bencher.iter_custom(|schedules| measured(&build, walker, rigs, schedules).unwrap_or(Duration::MAX));
         });
-        measured(&build.python, walker, rigs, 1)?;
+        measured(&build, walker, rigs, 1)?;
     }
     group.finish();
     criterion.final_summary();
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The time in which each of `rigs` rigs runs `schedules` schedules. Launching the rigs is not counted.
-fn measured(python: &Path, walker: WalkerKind, rigs: usize, schedules: u64) -> Result<Duration, String> {
+fn measured(build: &Build, walker: WalkerKind, rigs: usize, schedules: u64) -> Result<Duration, String> {
     let start = Barrier::new(rigs);
     let spent = Mutex::new(Duration::ZERO);
     std::thread::scope(|scope| {
@@ -53,7 +53,7 @@ fn measured(python: &Path, walker: WalkerKind, rigs: usize, schedules: u64) -> R
             .map(|seed| {
                 let (start, spent) = (&start, &spent);
                 scope.spawn(move || {
-                    let plan = RigPlan { jit: Some(false), ..RigPlan::new(python, walker) };
+                    let plan = RigPlan { jit: Some(false), ..RigPlan::new(build, walker) };
                     let rig = Rig::launch(plan, generate(Family::Alternating, Mode::Rounds, &SMALL, SEED));
                     let mut scheduler = Random::new(seed as u64, schedules, BOUNDS);
                     start.wait();

@@ -151,7 +151,7 @@ fn program(family: Family, mode: Mode) -> Workload {
 }
 
 fn rig(row: &BuildVariant, workload: &Workload, folder: &Path) -> Rig {
-    let plan = RigPlan::new(&row.build.python, WalkerKind::CpythonCached);
+    let plan = RigPlan::new(&row.build, WalkerKind::CpythonCached);
     let plan = RigPlan {
         jit: row.jit.switch(),
         movement: movement(workload.mode),

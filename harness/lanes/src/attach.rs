@@ -5,7 +5,7 @@
 //! miss counts against cached and uncached walkers alike, so only a difference between the two says something about the
 //! cache.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -28,7 +28,7 @@ use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use model::workload::{Family, Overrides};
-use process::build::{Build, BuildVariant, fetched, probe};
+use process::build::{Build, BuildVariant, LayoutHints, SiteError, fetched, probe_with};
 use process::memory::{ProcessMemory, read_only};
 use process::program::Program;
 use process::runtime::{RuntimeError, RuntimeLocation, runtime_address};
@@ -54,7 +54,10 @@ pub enum AttachError {
     /// It is not a Python process, or its runtime cannot be found.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Its layout is unknown or cannot be walked.
+    /// Its layout is unknown.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// Its layout cannot be walked.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The program that it runs cannot be determined.
@@ -81,6 +84,8 @@ pub struct AttachOptions<'a> {
     pub known: &'a KnownFailures,
     /// The confidence of the comparison.
     pub confidence: f64,
+    /// The header with the order of the offsets, if the user named one.
+    pub layout_header: Option<&'a Path>,
     /// Where fetched builds are kept. The process may run one of them.
     pub cache: &'a Path,
     /// Set when the user stops the run.
@@ -96,12 +101,10 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
     let program = Program::of(options.pid);
     let location = runtime_address(options.pid)?;
     let program = program.map_err(|source| AttachError::Program { pid: options.pid, source })?;
-    let mut memory = ProcessMemory::new(options.pid);
-    let layout = Layout::read(&mut memory, location.address)?;
+    let (build, has_unwinder) = own_build(options, &location)?;
+    let site = build.site(options.pid)?;
+    let layout = site.layout;
     layout.walkable()?;
-    let site = Site { layout, runtime: location.address };
-
-    let (build, has_unwinder) = own_build(options, &location, layout);
     let can_write = options.write && layout.frame_cache() == CacheFields::AnchorAndSequence;
     // CPython's walkers are there to be compared: the uncached one without the cached one shows nothing.
     let can_run = |kind: &WalkerKind| match kind.is_cpythons() {
@@ -115,7 +118,7 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
         rows: vec![ReportedRow {
             name: name.clone(),
             python: build.python.clone(),
-            version: layout.version.to_string(),
+            version: build.full_version(),
             flavour: "process".into(),
             jit: false,
             frame_cache: layout.frame_cache().to_string(),
@@ -155,6 +158,7 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
     let outcome = {
         let recorder = CellRecorder::new(&cell, &send, &replay);
         let process = Process { site, program: &program, can_write };
+        let memory = ProcessMemory::new(options.pid);
         compare_walkers(&cell, &recorder, &mut UnwinderPool::default(), memory, &process)
     };
     send(Event::CellFinished { cell: id.clone(), outcome });
@@ -266,8 +270,9 @@ fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
 }
 
 /// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched build.
-/// If neither matches, returns what is known about the process without a build, and false.
-fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
+/// If neither matches, returns what is known about the process without a build, and false. That is enough only for a
+/// known final release.
+fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation) -> Result<(Build, bool), AttachError> {
     let executable = std::fs::read_link(format!("/proc/{}/exe", options.pid)).unwrap_or_default();
     let candidates: Vec<PathBuf> =
         std::iter::once(executable.clone()).chain(fetched(options.cache).into_iter().flatten()).collect();
@@ -275,21 +280,11 @@ fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation, layout: La
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     };
-    if let Some(build) = candidates.iter().filter_map(|path| probe(path).ok()).find(same) {
-        return (build, true);
+    let hints = LayoutHints { header: options.layout_header.map(Path::to_path_buf), proved: Vec::new() };
+    if let Some(build) = candidates.iter().filter_map(|path| probe_with(path, &hints).ok()).find(same) {
+        return Ok((build, true));
     }
-    let build = Build {
-        python: executable.clone(),
-        executable,
-        image: location.image.clone(),
-        version: layout.version,
-        debug: false,
-        free_threaded: layout.free_threaded,
-        jit_available: false,
-        sanitizers: BTreeSet::new(),
-        layout: Ok(layout),
-    };
-    (build, false)
+    Ok((Build::of_process(executable, &mut ProcessMemory::new(options.pid), location).map_err(SiteError::from)?, false))
 }
 
 /// The process to sample, and whether its anchors may be written.

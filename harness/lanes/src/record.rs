@@ -15,10 +15,10 @@ use framewalk::thread_state::thread_states;
 use framewalk::walker::{Site, Unsupported, Walker};
 use model::account::AccountFrame;
 use model::workload::{Family, Mode, Parameters, generate};
-use process::build::BuildVariant;
+use process::build::{BuildVariant, SiteError};
 use process::gate::GateError;
 use process::memory::ProcessMemory;
-use process::target::{LaunchError, RuntimeError, StopError, Target, runtime_address};
+use process::target::{LaunchError, StopError, Target};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sim::snapshot::{GateTruth, Meta, Profiled, RecordedStop, Snapshot, ThreadTruth};
@@ -62,10 +62,10 @@ pub enum RecordError {
     /// The target could not be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),
-    /// The target has no `_PyRuntime`.
+    /// The target has no `_PyRuntime`, or its layout is unknown.
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// Its layout is unknown.
+    Site(#[from] SiteError),
+    /// The offsets are not in the built-in order, by which a snapshot is replayed.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// No walker supports its layout.
@@ -90,10 +90,8 @@ pub fn record(order: &RecordOrder<'_>) -> Result<Snapshot, RecordError> {
     let workload = generate(order.family, Mode::Gated, &order.parameters, order.seed);
     let jit = order.row.jit.switch();
     let mut target = Target::launch(&order.row.build.python, jit, &workload.source, order.folder, patience())?;
-    let runtime = runtime_address(target.pid())?.address;
-    let mut memory = target.memory();
-    let layout = Layout::read(&mut memory, runtime)?;
-    let mut camera = Camera::new(Site { layout, runtime }, memory, target.folder())?;
+    let site @ Site { layout, runtime } = order.row.build.site(target.pid())?;
+    let mut camera = Camera::new(site, target.memory(), target.folder())?;
     target.start(patience())?;
 
     let mut random = ChaCha8Rng::seed_from_u64(order.seed);

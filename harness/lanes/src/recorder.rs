@@ -194,7 +194,7 @@ impl<'a> CellRecorder<'a> {
         let id = self.cell.id;
         Finding {
             row: id.row.clone(),
-            version: self.cell.row.build.version.to_string(),
+            version: self.cell.row.build.full_version(),
             lane: id.lane,
             family: id.family.clone(),
             walker,

@@ -2,14 +2,12 @@
 
 use std::fs;
 
-use framewalk::layout::{Layout, finalizing};
 use framewalk::memory::{Address, RemoteMemory};
 use framewalk::walker::Site;
 use model::workload::Workload;
 use model::workload::user_program::UserProgram;
 use process::memory::ProcessMemory;
 use process::program::Program;
-use process::runtime::runtime_address;
 use process::target::Target;
 
 use crate::cell::{Cell, CellError};
@@ -25,20 +23,18 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, CellError> {
         let python = &cell.row.build.python;
-        Self::of(Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
+        Self::of(cell, Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
     }
 
     /// Launches a user's program, which stops itself at its gates if `stops` is set.
     pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, CellError> {
         let python = &cell.row.build.python;
-        Self::of(Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
+        Self::of(cell, Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
     }
 
-    fn of(target: Target) -> Result<Self, CellError> {
-        let runtime = runtime_address(target.pid()).map_err(|error| CellError::SetUp(error.to_string()))?;
-        let mut memory = target.memory();
-        let layout = Layout::read(&mut memory, runtime.address).map_err(|error| CellError::SetUp(error.to_string()))?;
-        Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
+    fn of(cell: &Cell<'_>, target: Target) -> Result<Self, CellError> {
+        let site = cell.row.build.site(target.pid()).map_err(|error| CellError::SetUp(error.to_string()))?;
+        Ok(Self { memory: target.memory(), target, site })
     }
 
     /// The target as its walkers see it.
@@ -72,10 +68,9 @@ pub(super) enum Gone {
 
 impl Vitality {
     /// Remembers the program as it starts.
-    pub(super) fn new(session: &mut Session) -> Result<Self, CellError> {
+    pub(super) fn new(session: &Session) -> Result<Self, CellError> {
         let program = Program::of(session.target.pid()).map_err(|error| CellError::SetUp(error.to_string()))?;
-        let finalizing = finalizing(&mut session.memory, session.site.runtime);
-        Ok(Self { program, finalizing: finalizing.map_err(|error| CellError::SetUp(error.to_string()))? })
+        Ok(Self { program, finalizing: session.site.runtime.wrapping_add(session.site.layout.finalizing) })
     }
 
     /// Looks at the stopped process. Returns why it cannot be walked or stopped again, if it cannot. `is_traced` says

@@ -186,7 +186,7 @@ impl<'a> Lane<'a> {
         drivers: &mut UnwinderPool,
         stops: Stops,
     ) -> Result<Self, CellError> {
-        let (mut session, grammar) = match cell.program {
+        let (session, grammar) = match cell.program {
             Some(program) => {
                 recorder.runs_file(&program.text(), &program.file_name());
                 (Session::launch_program(cell, program, stops == Stops::Gates)?, None)
@@ -197,7 +197,7 @@ impl<'a> Lane<'a> {
                 (Session::launch(cell, &workload)?, Some(workload.grammar))
             }
         };
-        let vitality = cell.program.map(|_| Vitality::new(&mut session)).transpose()?;
+        let vitality = cell.program.map(|_| Vitality::new(&session)).transpose()?;
         let site = session.site;
         let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind, true);
         let cpython = cell.has(WalkerKind::CpythonUncached).then(|| open(WalkerKind::CpythonUncached)).transpose()?;

@@ -4,6 +4,7 @@ pub mod build;
 mod child;
 pub mod confined;
 pub mod deadline;
+pub mod debug_info;
 mod descendants;
 pub mod gate;
 pub mod maps;

@@ -21,12 +21,12 @@ pub enum Owner {
 impl Owner {
     #[inline]
     fn parse(layout: &Layout, byte: u8) -> Option<Self> {
+        let owners = &layout.frame.owners;
         Some(match byte {
-            0 => Self::Thread,
-            1 => Self::Generator,
-            2 => Self::FrameObject,
-            // The C stack in 3.13, the interpreter since 3.14, and in 3.14 also the C stack.
-            3.. if byte <= layout.frame.last_shim_owner => Self::Shim,
+            _ if byte == owners.thread => Self::Thread,
+            _ if byte == owners.generator => Self::Generator,
+            _ if byte == owners.frame_object => Self::FrameObject,
+            _ if owners.is_shim(byte) => Self::Shim,
             _ => return None,
         })
     }
@@ -104,35 +104,35 @@ impl RawFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::FrameLayout;
     use crate::layout::release_3_15_2::LAYOUT;
+    use crate::layout::{FrameLayout, FrameOwners};
 
-    fn parsed(last_shim_owner: u8, owner: u8) -> Result<RawFrame, Rejection> {
+    fn parsed(c_stack: Option<u8>, owner: u8) -> Result<RawFrame, Rejection> {
         let mut bytes = RawFrame::buffer(&LAYOUT);
         bytes[..8].copy_from_slice(&0x4003_u64.to_le_bytes());
         bytes[8..16].copy_from_slice(&0x5003_u64.to_le_bytes());
         bytes[56..64].copy_from_slice(&0x6003_u64.to_le_bytes());
         bytes[74] = owner;
-        let frame = FrameLayout { last_shim_owner, ..LAYOUT.frame };
+        let frame = FrameLayout { owners: FrameOwners { c_stack, ..FrameOwners::NEWEST }, ..LAYOUT.frame };
         RawFrame::parse(&Layout { frame, ..LAYOUT }, 0x10, &bytes)
     }
 
     #[test]
     fn owners_are_those_of_the_version() {
-        for last in [3, 4] {
+        for c_stack in [None, Some(4)] {
             let known = [Owner::Thread, Owner::Generator, Owner::FrameObject, Owner::Shim];
             for (byte, owner) in (0..).zip(known) {
-                let frame = parsed(last, byte).unwrap();
+                let frame = parsed(c_stack, byte).unwrap();
                 assert_eq!((frame.owner, frame.is_python()), (owner, owner != Owner::Shim));
             }
-            assert_eq!(parsed(last, 4).is_ok(), last == 4);
-            assert_eq!(parsed(last, 5), Err(Rejection::BadOwner { frame: 0x10, owner: 5 }));
+            assert_eq!(parsed(c_stack, 4).is_ok(), c_stack.is_some());
+            assert_eq!(parsed(c_stack, 5), Err(Rejection::BadOwner { frame: 0x10, owner: 5 }));
         }
     }
 
     #[test]
     fn only_the_code_object_is_tagged() {
-        let frame = parsed(3, 1).unwrap();
+        let frame = parsed(None, 1).unwrap();
         assert_eq!((frame.code, frame.previous, frame.instr_ptr), (0x4000, 0x5003, 0x6003));
         assert!(
             frame.runs() && !RawFrame { code: 0, ..frame }.runs() && !RawFrame { owner: Owner::Shim, ..frame }.runs()

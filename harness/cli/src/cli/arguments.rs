@@ -220,6 +220,9 @@ pub struct Attach {
     /// How long to sample it
     #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
+    /// The header with the order of its offsets: pycore_debug_offsets.h of its source
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub layout_header: Option<PathBuf>,
     /// Allow writes to the process's anchors, which cached walkers need. Without it, only uncached walkers run
     #[arg(long, help_heading = "Run")]
     pub write: bool,

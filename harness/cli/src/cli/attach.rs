@@ -22,6 +22,7 @@ pub(super) fn attach_to(arguments: &Attach) -> Result<Ending, Failure> {
         write: arguments.write,
         known: &known,
         confidence: arguments.judging.confidence,
+        layout_header: arguments.layout_header.as_deref(),
         cache: &cache,
         interrupted: &INTERRUPTED,
     };

@@ -16,7 +16,7 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     if arguments.fetch {
         fetch(&cache, &mut Terminal::new(interrupted))?;
     }
-    let listed = listing(&arguments.source.python, &cache);
+    let listed = listing(&arguments.source.python, &arguments.source.hints(), &cache);
     match arguments.format {
         Format::Human => print(&table(&listed))?,
         Format::Json => {
@@ -41,7 +41,7 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
 fn table(listed: &[Listed]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["path", "version", "kind", "JIT", "frame cache", "not tested because"]);
+    table.set_header(["path", "version", "kind", "JIT", "frame cache", "layout", "not tested because"]);
     for build in listed {
         let jit = build.jit_available.map_or("", |available| if available { "available" } else { "none" });
         let cache = build.frame_cache.map(|cache| cache.to_string()).unwrap_or_default();
@@ -51,6 +51,7 @@ fn table(listed: &[Listed]) -> String {
             build.kind.clone().unwrap_or_default(),
             jit.to_owned(),
             cache,
+            build.layout.clone().unwrap_or_default(),
             build.refused.clone().unwrap_or_default(),
         ]);
     }

@@ -95,7 +95,7 @@ pub(super) fn replay(
     }
     let fingerprint = record.finding.fingerprint();
     again.until = Some(fingerprint.clone());
-    again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+    again.source = BuildSource { python: vec![row.build.python.clone()], ..arguments.source.clone() };
     again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
     again.budget = arguments.budget;
     let Checked { ending, summary } = run_check(&again)?;
@@ -171,7 +171,7 @@ fn row(
     let wanted = &bundle.about.interpreter;
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = match select(&source.python, &cache, &mut Terminal::new(stopped)) {
+    let selection = match select(&source.python, &source.hints(), &cache, &mut Terminal::new(stopped)) {
         Ok(selection) => selection,
         // If the machine has no builds, the command line is not at fault.
         Err(error @ SelectError::Fetch { .. }) if !stopped() => return Ok(Err(error.to_string())),

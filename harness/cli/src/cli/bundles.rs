@@ -71,7 +71,11 @@ pub(super) fn of_check(
 
 #[cfg(target_arch = "x86_64")]
 fn of_case(case: SteppedCase, row: &BuildVariant, interrupted: &'static AtomicBool) -> Result<Bundle, Failure> {
-    let source = BuildSource { python: vec![row.build.python.clone()], cache: None };
+    let source = BuildSource {
+        python: vec![row.build.python.clone()],
+        layout_header: row.build.layout_header.clone(),
+        cache: None,
+    };
     of_stepped(&SteppedFile { note: String::new(), case }, row, &source, interrupted)
 }
 
@@ -93,7 +97,7 @@ pub(super) fn of_stepped(
     let duty = Duty {
         limit: Duration::from_secs(60),
         measured: None,
-        warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up,
+        warm_up: RigPlan::new(&row.build, file.case.walker).warm_up,
     };
     Ok(match python_file(file, duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),

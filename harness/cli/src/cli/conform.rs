@@ -78,7 +78,7 @@ fn one(
     stopped: &dyn Fn() -> bool,
     events: &mut dyn Consumer,
 ) -> Result<(Verdict, String), Failure> {
-    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let layout = row.build.usable()?;
     let mut compared = Compared::default();
     let of = arguments.programs * families.len() as u64;
     let mut done = 0;
@@ -105,7 +105,7 @@ fn one(
             let plan = RigPlan {
                 jit: row.jit.switch(),
                 folder: folder.to_owned(),
-                ..RigPlan::new(&row.build.python, arguments.walker)
+                ..RigPlan::new(&row.build, arguments.walker)
             };
             let conformance = trial.run(plan, layout)?;
             compared.add(&conformance.compared);

@@ -59,7 +59,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     }
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
+    let selection = select(&arguments.source.python, &arguments.source.hints(), &cache, &mut Terminal::new(stopped))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }
@@ -77,8 +77,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
         if let Some(folder) = &arguments.bundles {
             for kind in explored.outcome.searched.failures.kinds() {
                 let file = case(arguments, &explored.build, &explored.workload, kind);
-                let source =
-                    BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+                let source = BuildSource { python: vec![row.build.python.clone()], ..arguments.source.clone() };
                 let bundle = bundles::of_stepped(&file, row, &source, interrupted)?;
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }
@@ -130,7 +129,7 @@ fn one(
         tearing: arguments.tear,
         still: if arguments.at_rest { AccessKind::ALL.into() } else { arguments.still.iter().copied().collect() },
         folder: folder.to_owned(),
-        ..RigPlan::new(&row.build.python, arguments.walker)
+        ..RigPlan::new(&row.build, arguments.walker)
     };
     let round = steps_of_a_round(&plan, &workload)?;
     // With the steps of a whole round, one move can take the target from any point of the round to any other.

@@ -165,7 +165,7 @@ fn is_wanted(arguments: &Mutants, name: &str) -> bool {
 
 /// Whether `--mutant` selects any mutant of the interpreter.
 fn is_any_wanted(arguments: &Mutants, row: &BuildVariant) -> Result<bool, Failure> {
-    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let layout = row.build.usable()?;
     let all = mutants(&BinaryImage::read(&row.build.image, layout)?);
     Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
 }
@@ -188,7 +188,7 @@ impl<'a> Subject<'a> {
         row: &'a BuildVariant,
         peers: Option<&'a Baseline>,
     ) -> Result<Self, Failure> {
-        let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+        let layout = row.build.usable()?;
         let image = BinaryImage::read(&row.build.image, layout)?;
         let starter = Starter::new(&row.build)?;
         let reach = Reach::measure(&image, row, arguments.seed, &hunter.folder, PATIENCE, hunter.interrupted)?;

@@ -25,11 +25,16 @@ const ENOUGH: Duration = Duration::from_secs(60);
 #[must_use]
 pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
     if let Violation::Existence { case, .. } = &failure.violation {
-        return format!("framediff replay --python {} {case}", quote_path(&row.python));
+        let header = check.source.layout_header.iter();
+        let header: String = header.map(|path| format!("--layout-header {} ", quote_path(&absolute(path)))).collect();
+        return format!("framediff replay --python {} {header}{case}", quote_path(&row.python));
     }
     let mut words = vec!["framediff".to_owned(), "check".to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     option("--python", quote_path(&row.python));
+    if let Some(header) = &check.source.layout_header {
+        option("--layout-header", quote_path(&absolute(header)));
+    }
     option("--jit", if row.jit { "on" } else { "off" }.to_owned());
     option("--lane", cell.lane.name().to_owned());
     // A failure of a row is about all families, and compares CPython's walkers with framediff's.

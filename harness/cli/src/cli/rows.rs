@@ -16,12 +16,12 @@ pub(super) fn with_cache(
 ) -> Result<Vec<BuildVariant>, Failure> {
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+    let selection = select(&source.python, &source.hints(), &cache, &mut Terminal::new(stopped))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }
     let wanted = |row: &BuildVariant| {
-        let has_cache = row.build.layout.as_ref().is_ok_and(|layout| layout.thread.cache.is_some());
+        let has_cache = row.build.usable().is_ok_and(|layout| layout.thread.cache.is_some());
         has_cache && jit.is_none_or(|wanted| (row.jit == JitMode::On) == (wanted == Jit::On))
     };
     let rows: Vec<BuildVariant> = selection.rows.into_iter().filter(wanted).collect();

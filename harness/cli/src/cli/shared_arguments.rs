@@ -7,6 +7,7 @@ use model::run::known::KnownFailures;
 use model::run::summary::Rules;
 use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
 use model::workload::{FrameSize, Names, Overrides};
+use process::build::LayoutHints;
 
 use crate::cli::output::Failure;
 use crate::cli::values::{confidence, frame_size, names};
@@ -20,9 +21,21 @@ pub struct BuildSource {
     /// A CPython to test; repeatable [default: every supported one on PATH, else fetched builds]
     #[arg(long, value_name = "PATH")]
     pub python: Vec<PathBuf>,
+    /// The header with the order of the offsets of the builds in --python: pycore_debug_offsets.h of their source
+    /// [default: debug information, the checkout beside the build, or its include folder]
+    #[arg(long, value_name = "FILE")]
+    pub layout_header: Option<PathBuf>,
     /// Where fetched builds are kept [default: the user's cache folder]
     #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
     pub cache: Option<PathBuf>,
+}
+
+impl BuildSource {
+    /// What the user said about the layouts of the builds.
+    #[must_use]
+    pub fn hints(&self) -> LayoutHints {
+        LayoutHints { header: self.layout_header.clone(), proved: Vec::new() }
+    }
 }
 
 /// Overrides of what the seed decides about a workload.

@@ -87,7 +87,7 @@ pub(super) fn report(
 /// Whether the interpreter of `row` stores the anchor before it increments the sequence, at every site in its own
 /// code.
 fn stores_anchor_first(row: &BuildVariant) -> Result<bool, Failure> {
-    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let layout = row.build.usable()?;
     let image = BinaryImage::read(&row.build.image, layout)?;
     let mut sites = image.sites().iter().filter(|site| site.kind == Kind::Text).peekable();
     Ok(sites.peek().is_some() && sites.all(|site| site.pointer.address < site.increment.store().address))

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn frames_that_do_not_move_the_anchor_cause_missed_hits() {
     for build in [common::release(), common::debug()] {
         let folder = tempfile::tempdir().unwrap();
-        let image = BinaryImage::read(&build.image, build.layout.as_ref().unwrap()).unwrap();
+        let image = BinaryImage::read(&build.image, build.usable().unwrap()).unwrap();
         let sites: Vec<usize> =
             (0..image.sites().len()).filter(|&site| image.edits(Fault::SequenceKept, &[site]).is_ok()).collect();
         let edits = image.edits(Fault::SequenceKept, &sites).unwrap();

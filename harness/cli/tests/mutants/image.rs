@@ -21,7 +21,7 @@ use process::build::{Build, BuildVariant};
 use crate::common;
 
 fn image(build: &Build) -> BinaryImage {
-    BinaryImage::read(&build.image, build.layout.as_ref().unwrap()).unwrap()
+    BinaryImage::read(&build.image, build.usable().unwrap()).unwrap()
 }
 
 /// A build with `edits`, and its folder, which must outlive it.
@@ -93,7 +93,7 @@ fn every_store_to_the_sequence_is_a_known_site() {
     ] {
         let workload = generate(family, mode, &parameters, 1);
         let plan = CoveragePlan {
-            python: &build.python,
+            build: &build,
             jit: Some(false),
             source: &workload.source,
             folder: folder.path(),

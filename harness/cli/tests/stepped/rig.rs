@@ -43,7 +43,7 @@ fn branches_and(lines: &[&str]) -> Workload {
 }
 
 fn plan(walker: WalkerKind) -> RigPlan {
-    RigPlan { jit: Some(false), warm_up: 300, ..RigPlan::new(&common::release().python, walker) }
+    RigPlan { jit: Some(false), warm_up: 300, ..RigPlan::new(&common::release(), walker) }
 }
 
 fn keeping(walker: WalkerKind) -> RigPlan {

@@ -28,7 +28,7 @@ fn launch(walker: WalkerKind, cast: &str) -> Rig {
         warm_up: 300,
         cast: cast.parse().unwrap(),
         keeping: RecordOptions { history: true, digests: false },
-        ..RigPlan::new(&common::release().python, walker)
+        ..RigPlan::new(&common::release(), walker)
     };
     Rig::launch(plan, generate(Family::Alternating, Mode::Rounds, &SMALL, 25)).unwrap_or_else(|error| panic!("{error}"))
 }

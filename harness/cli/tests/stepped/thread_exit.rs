@@ -10,7 +10,7 @@ use model::run::known::KnownFailures;
 use crate::common;
 
 fn ends(successor: Successor) -> Exit {
-    thread_ends(&common::release().python, successor, Duration::from_secs(30)).unwrap_or_else(|error| panic!("{error}"))
+    thread_ends(&common::release(), successor, Duration::from_secs(30)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Whether this is a known failure of the interpreter under test.

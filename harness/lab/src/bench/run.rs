@@ -117,7 +117,7 @@ fn point(
 fn build(row: &BuildVariant) -> BenchedBuild {
     BenchedBuild {
         name: row.name.clone(),
-        version: row.build.version.to_string(),
+        version: row.build.full_version(),
         flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
     }

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use framewalk::layout::Layout;
 use framewalk::walker::Site;
 use process::build::BuildVariant;
-use process::target::{Target, runtime_address};
+use process::target::Target;
 
 use crate::bench::Failure;
 
@@ -27,11 +26,10 @@ impl GatedTarget {
     /// Launches the program and waits for its first gate.
     pub(super) fn launch(row: &BuildVariant, source: &str, folder: &Path) -> Result<Self, Failure> {
         let mut target = Target::launch(&row.build.python, row.jit.switch(), source, folder, soon())?;
-        let runtime = runtime_address(target.pid())?.address;
-        let layout = Layout::read(&mut target.memory(), runtime)?;
+        let site = row.build.site(target.pid())?;
         target.start(soon())?;
         target.next_gate(soon())?;
-        Ok(Self { target, site: Site { layout, runtime } })
+        Ok(Self { target, site: site })
     }
 
     /// Lets the target run to its next gate.

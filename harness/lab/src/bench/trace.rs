@@ -68,7 +68,7 @@ impl Tracers {
         let index = match self.started.iter().position(|(started, _)| *started == kind) {
             Some(index) => index,
             None => {
-                self.started.push((kind, Listener::start(&row.build.python, kind, PATIENCE)?));
+                self.started.push((kind, Listener::start(&row.build, kind, PATIENCE)?));
                 self.started.len() - 1
             }
         };

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use framewalk::layout::{CacheLayout, Layout, LayoutError};
+use framewalk::layout::{CacheLayout, Layout};
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::raw_frame::{Owner, RawFrame};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::{Window, thread_states, write_anchor};
+use framewalk::walker::Site;
 use iced_x86::Register;
 use nix::libc::{self, user_regs_struct};
+use process::build::{Build, SiteError};
 use process::gate::GateError;
 use process::memory::ProcessMemory;
-use process::target::{LaunchError, RuntimeError, StopError, Target, runtime_address};
+use process::target::{LaunchError, StopError, Target};
 use process::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 use thiserror::Error;
 
@@ -49,9 +51,9 @@ pub enum CoverageError {
     /// The target did not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The target's `_PyRuntime` was not found.
+    /// The target's `_PyRuntime` was not found, or its offsets are unknown.
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Site(#[from] SiteError),
     /// The target cannot be watched, or it ended.
     #[error(transparent)]
     Trace(#[from] TraceError),
@@ -67,9 +69,6 @@ pub enum CoverageError {
     /// The target's memory is inconsistent.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The target's offsets are unknown.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
     /// There is no thread at the gate, or it cannot be watched.
     #[error("{0}")]
     Thread(String),
@@ -123,8 +122,8 @@ pub enum Operation {
 
 /// The program to run, and how to run it.
 pub struct CoveragePlan<'a> {
-    /// The interpreter whose image is measured.
-    pub python: &'a Path,
+    /// The build whose image is measured.
+    pub build: &'a Build,
     /// Whether the JIT is on; `None` leaves that to the build.
     pub jit: Option<bool>,
     /// The program's source, with or without gates.
@@ -143,7 +142,7 @@ pub struct CoveragePlan<'a> {
 /// See [`CoverageError`].
 pub fn measure(image: &BinaryImage, plan: &CoveragePlan<'_>) -> Result<Coverage, CoverageError> {
     let soon = || Instant::now() + plan.patience;
-    let mut target = Target::launch(plan.python, plan.jit, plan.source, plan.folder, soon())?;
+    let mut target = Target::launch(&plan.build.python, plan.jit, plan.source, plan.folder, soon())?;
     target.start(soon())?;
     match plan.run {
         Run::Gates { gates } => {
@@ -201,9 +200,8 @@ impl<'a> Observer<'a> {
         target: &Target,
         thread: u32,
     ) -> Result<Self, CoverageError> {
-        let runtime = runtime_address(target.pid())?.address;
+        let Site { layout, runtime } = plan.build.site(target.pid())?;
         let mut memory = target.memory();
-        let layout = Layout::read(&mut memory, runtime)?;
         let cache = layout.thread.cache.ok_or_else(|| CoverageError::Thread("the build has no frame cache".into()))?;
         let state = thread_states(&mut memory, &layout, runtime)?
             .into_iter()

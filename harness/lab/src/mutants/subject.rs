@@ -67,7 +67,7 @@ impl Reach {
                 }
                 let workload = generate(family, mode, &parameters, seed);
                 let plan = CoveragePlan {
-                    python: &row.build.python,
+                    build: &row.build,
                     jit: row.jit.switch(),
                     source: &workload.source,
                     folder,

@@ -77,7 +77,7 @@ impl InterpreterIdentity {
         let build = &row.build;
         let told = ask(&build.python, &["-I", "-S", "-c", "import sys; print(sys.version)"]).ok();
         Self {
-            version: build.version.to_string(),
+            version: build.full_version(),
             flavour: build.kind(),
             jit: row.jit == JitMode::On,
             sys_version: told.map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
@@ -101,7 +101,7 @@ impl InterpreterIdentity {
     /// Whether the row has the same version, kind and run mode.
     #[must_use]
     pub fn is_like(&self, row: &BuildVariant) -> bool {
-        self.is_kind(row) && row.build.version.to_string() == self.version
+        self.is_kind(row) && row.build.full_version() == self.version
     }
 
     /// Whether the row has the same kind and run mode.

@@ -85,7 +85,7 @@ pub fn reported(row: &BuildVariant) -> ReportedRow {
     ReportedRow {
         name: row.name.clone(),
         python: row.build.python.clone(),
-        version: row.build.version.to_string(),
+        version: row.build.full_version(),
         flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
         frame_cache: row.build.frame_cache().to_string(),

@@ -287,7 +287,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         };
         if promise == Promise::Drawn {
             let Cell { known, row, family, .. } = *self.cell;
-            let entry = known.find_stepped(&failing.fingerprint, &row.build.version.to_string(), family);
+            let entry = known.find_stepped(&failing.fingerprint, &row.build.full_version(), family);
             if let Some(entry) = entry {
                 self.excused.entry(&entry.id).or_insert((entry, 0)).1 += 1;
             }
@@ -309,14 +309,14 @@ fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), CellError>
     let plan = RigPlan {
         jit: cell.jit(),
         warm_up: if cell.jit() == Some(true) {
-            RigPlan::new(&cell.row.build.python, WALKER).warm_up
+            RigPlan::new(&cell.row.build, WALKER).warm_up
         } else {
             WARM_UP_WITHOUT_JIT
         },
         patience: PATIENCE,
         limit: Some(cell.limit),
         folder: cell.folder.to_owned(),
-        ..RigPlan::new(&cell.row.build.python, WALKER)
+        ..RigPlan::new(&cell.row.build, WALKER)
     };
     let gated = generate(workload.family, Mode::GatedRounds, &workload.parameters, workload.seed);
     match Rig::launch(plan.clone(), workload) {
@@ -340,8 +340,7 @@ impl From<RigError> for CellError {
             RigError::Ended(_) => Inconclusive::TargetEnded(text).into(),
             RigError::Threads(_)
             | RigError::NoRounds
-            | RigError::Runtime(_)
-            | RigError::Layout(_)
+            | RigError::Site(_)
             | RigError::Unsupported(_)
             | RigError::NoActor(_)
             | RigError::System { .. } => Self::SetUp(text),

@@ -25,7 +25,7 @@ fn described(there: &[String]) -> String {
 /// The identity of a build in a run mode.
 #[must_use]
 pub fn identity(row: &BuildVariant) -> BuildIdentity {
-    let version = row.build.version.to_string();
+    let version = row.build.full_version();
     BuildIdentity { version, debug: row.build.debug, jit: row.jit == JitMode::On }
 }
 
@@ -59,7 +59,7 @@ pub fn plan(row: &BuildVariant, case: &SteppedCase, folder: &Path) -> RigPlan {
         tearing: case.tearing,
         keeping: RecordOptions { history: false, digests: false },
         folder: folder.to_owned(),
-        ..RigPlan::new(&row.build.python, case.walker)
+        ..RigPlan::new(&row.build, case.walker)
     }
 }
 

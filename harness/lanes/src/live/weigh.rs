@@ -37,7 +37,7 @@ impl Measurement<'_> {
             let accused = accuse(&cached_judge.tally, &uncached_judge.tally, cell.demand);
             violations.extend(accused.into_iter().map(|violation| (cached, violation)));
         }
-        let version = cell.row.build.version.to_string();
+        let version = cell.row.build.full_version();
         for (walker, judge) in self.walkers.into_iter().zip(&self.judges).filter(|(walker, _)| cell.has(*walker)) {
             let judged = BoundJudgement { family: &cell.id.family, walker, version: &version };
             let beyond = cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand);

@@ -1,10 +1,10 @@
 //! The accesses of CPython's own unwinder to a target's memory.
 
-use std::path::Path;
 use std::time::Duration;
 
 use framewalk::sample::{Sample, WalkerKind};
 use nix::errno::Errno;
+use process::build::Build;
 use process::trace::Watchdog;
 
 use super::RigPlan;
@@ -30,13 +30,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Starts the driver on the interpreter `python`.
-    pub fn start(python: &Path, walker: WalkerKind, patience: Duration) -> Result<Self, RigError> {
+    /// Starts the driver on the interpreter of `build`.
+    pub fn start(build: &Build, walker: WalkerKind, patience: Duration) -> Result<Self, RigError> {
         // Binds this thread to the driver's processor only until the driver has started.
         let place = RunKey::take()?;
         let watchdog =
             Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
-        let plan = RigPlan { patience, ..RigPlan::new(python, walker) };
+        let plan = RigPlan { patience, ..RigPlan::new(build, walker) };
         let unwinder = Cpython::start(&plan, &place, plan.deadline())?;
         Ok(Self { unwinder, watchdog })
     }

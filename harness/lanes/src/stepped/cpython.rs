@@ -59,7 +59,7 @@ enum Call {
 
 impl Cpython {
     pub(super) fn start(plan: &RigPlan, place: &RunKey, deadline: Deadline) -> Result<Self, RigError> {
-        let unwinder = Unwinder::start_traceable(&plan.python, plan.filter, deadline)?;
+        let unwinder = Unwinder::start_traceable(&plan.build.python, plan.filter, deadline)?;
         let pid = unwinder.pid();
         place.put(pid)?;
         let traced = Traced::attach(pid, pid)?;

@@ -1,6 +1,5 @@
 //! Why a rig could not be set up, or could not finish a schedule.
 
-use framewalk::layout::LayoutError;
 use framewalk::memory::MemoryError;
 use framewalk::rejection::Rejection;
 use framewalk::walker::Unsupported;
@@ -8,8 +7,9 @@ use model::invariants::Violation;
 use model::schedule::cast::ProfilerId;
 use model::workload::Family;
 use nix::errno::Errno;
+use process::build::SiteError;
 use process::gate::GateError;
-use process::target::{Ended, LaunchError, RuntimeError};
+use process::target::{Ended, LaunchError};
 use process::trace::TraceError;
 use process::unwinder::UnwinderError;
 use thiserror::Error;
@@ -33,12 +33,9 @@ pub enum RigError {
     /// The target could not be launched.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// Its `_PyRuntime` was not found.
+    /// Its `_PyRuntime` was not found, or its layout is unknown.
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// Its layout is unknown.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
+    Site(#[from] SiteError),
     /// The walker does not work on the build.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),

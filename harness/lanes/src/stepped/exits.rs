@@ -6,17 +6,15 @@
 //! new thread. The rest of the lane moves one thread from store to store. Here several threads come and go, from gate
 //! to gate.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use framewalk::layout::Layout;
 use framewalk::memory::{Address, RemoteMemory};
 use framewalk::sample::{Sample, WalkerKind};
 use framewalk::thread_state::{ThreadState, thread_states};
 use framewalk::walker::{Site, Unsupported};
 use nix::errno::Errno;
+use process::build::Build;
 use process::gate::Gate;
-use process::runtime::runtime_address;
 use process::target::Target;
 use process::trace::Watchdog;
 
@@ -75,16 +73,15 @@ pub struct Exit {
 ///
 /// # Errors
 /// See [`RigError`].
-pub fn thread_ends(python: &Path, successor: Successor, patience: Duration) -> Result<Exit, RigError> {
+pub fn thread_ends(build: &Build, successor: Successor, patience: Duration) -> Result<Exit, RigError> {
     let place = RunKey::take()?;
     let deadline = Instant::now() + patience;
     let source = format!("AFTER = {:?}\n{PROGRAM}", successor.name());
-    let plan = RigPlan { patience, ..RigPlan::new(python, WalkerKind::CpythonCached) };
-    let mut target = Target::launch_repeatable(python, None, &source, &plan.folder, deadline)?;
+    let plan = RigPlan { patience, ..RigPlan::new(build, WalkerKind::CpythonCached) };
+    let mut target = Target::launch_repeatable(&build.python, None, &source, &plan.folder, deadline)?;
     target.start(deadline)?;
     let gate = target.next_gate(deadline)?;
-    let runtime = runtime_address(target.pid())?.address;
-    let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+    let site = build.site(target.pid())?;
     let anchor = site.cache().map_err(Unsupported::from)?.anchor;
     let watchdog =
         Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;

@@ -33,15 +33,13 @@ mod target;
 mod truth;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use framewalk::code::Lines;
-use framewalk::layout::Layout;
 use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, ThreadSample, WalkerKind};
-use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
 use model::invariants::{WrongStack, judge};
 use model::oracle::rejections::is_documented_leaf;
@@ -52,9 +50,9 @@ use model::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use model::schedule::shape::Shape;
 use model::schedule::{AccessKind, RanSchedule, Scheduler};
 use model::workload::{Mode, ROUND, Workload};
+use process::build::Build;
 use process::confined::has_fixed_addresses;
 use process::deadline::Deadline;
-use process::runtime::runtime_address;
 use process::target::Target;
 
 use self::actors::Actors;
@@ -77,7 +75,7 @@ pub const WARM_UP_WITHOUT_JIT: usize = 300;
 #[derive(Clone, Debug)]
 pub struct RigPlan {
     /// The interpreter of the target and of its sampler.
-    pub python: PathBuf,
+    pub build: Arc<Build>,
     /// The target's run mode; `None` leaves it to the build.
     pub jit: Option<bool>,
     /// The kind of walker that samples.
@@ -116,11 +114,11 @@ impl RigPlan {
         self.limit.map_or(hangs, |limit| hangs.within(limit))
     }
 
-    /// A plan for `walker` on `python` that keeps nothing and tears nothing.
+    /// A plan for `walker` on `build` that keeps nothing and tears nothing.
     #[must_use]
-    pub fn new(python: &Path, walker: WalkerKind) -> Self {
+    pub fn new(build: &Build, walker: WalkerKind) -> Self {
         Self {
-            python: python.to_owned(),
+            build: Arc::new(build.clone()),
             jit: None,
             walker,
             cast: ProfilerScript::default(),
@@ -245,7 +243,8 @@ impl Rig {
         }
         let place = RunKey::take()?;
         let deadline = plan.deadline();
-        let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
+        let mut target =
+            Target::launch_repeatable(&plan.build.python, plan.jit, &workload.source, &plan.folder, deadline)?;
         place.put(target.pid())?;
         target.start(deadline)?;
         target.next_gate(deadline)?;
@@ -254,8 +253,7 @@ impl Rig {
             target.go(deadline)?;
             gate = target.next_gate(deadline)?;
         }
-        let runtime = runtime_address(target.pid())?.address;
-        let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+        let site = plan.build.site(target.pid())?;
         let actors = Actors::start(&plan, site, &place)?;
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
         let steps = target.calibrate()?;

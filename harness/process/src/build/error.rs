@@ -6,6 +6,57 @@ use framewalk::layout::version::known;
 use framewalk::layout::{LayoutError, VersionHex};
 use thiserror::Error;
 
+use super::calibrate::CalibrationError;
+use super::order::OrderError;
+use crate::runtime::RuntimeError;
+
+/// Why the layout of a build is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LayoutRefusal {
+    /// The table of offsets cannot be used.
+    #[error(transparent)]
+    Table(#[from] LayoutError),
+    /// The order of its words was not found.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The process runs no interpreter that can be started, so the order cannot be proved.
+    #[error(
+        "the offsets of CPython {0} must be proved on a process of its own, but the program of this one is no \
+         interpreter: it embeds CPython; attach to an interpreter of the same build"
+    )]
+    NotAlone(VersionHex),
+    /// The order was not proved on a live process.
+    #[error("with the order from {order}, {source}")]
+    Calibration {
+        /// The order's source.
+        order: String,
+        /// What was wrong.
+        source: CalibrationError,
+    },
+}
+
+/// Why a process of a build cannot be walked.
+#[derive(Debug, Error)]
+pub enum SiteError {
+    /// `_PyRuntime` was not found.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The layout of the build is not known, or its table cannot be read in the process.
+    #[error(transparent)]
+    Layout(#[from] LayoutRefusal),
+    /// The process has other offsets than the build.
+    #[error(
+        "process {pid} runs another build than the CPython {version} that was selected: the interpreter was replaced \
+         meanwhile, or it starts another one; start again"
+    )]
+    OtherBuild {
+        /// The process.
+        pid: i32,
+        /// The version of the build.
+        version: String,
+    },
+}
+
 /// Why a file is not a usable build. `path` is always the path as given.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -59,7 +110,7 @@ pub enum BuildError {
         implementation: String,
     },
     /// The version is older than `_Py_DebugOffsets`.
-    #[error("{} is CPython {version}: supported versions are {}", path.display(), known("and"))]
+    #[error("{} is CPython {version}: supported versions are {} and later", path.display(), known(","))]
     TooOld {
         /// The path as given.
         path: PathBuf,
@@ -99,7 +150,7 @@ pub enum BuildError {
         /// The path as given.
         path: PathBuf,
         /// Why its layout was rejected.
-        source: LayoutError,
+        source: LayoutRefusal,
     },
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use framewalk::layout::CacheFields;
 use serde::Serialize;
 
-use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
+use super::{Build, BuildError, LayoutHints, Sanitizer, fetched, on_path, probe, probe_with};
 
 /// How a build got into the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +37,8 @@ pub struct Listed {
     pub jit_available: Option<bool>,
     /// The form of its frame cache.
     pub frame_cache: Option<CacheFields>,
+    /// Where the order of its offsets was found, and how many of its words were proved on a live process.
+    pub layout: Option<String>,
     /// Why it cannot be tested.
     pub refused: Option<String>,
 }
@@ -55,11 +57,12 @@ impl Listed {
                 Err(error) => error.path().to_path_buf(),
             },
             origin,
-            version: version.map(|version| version.to_string()),
+            version: build.map(Build::full_version).or(version.map(|version| version.to_string())),
             kind: build.map(Build::kind),
             sanitizers: build.map(|build| build.sanitizers.clone()).unwrap_or_default(),
             jit_available: build.map(|build| build.jit_available),
             frame_cache: build.map(Build::frame_cache).or(version.map(CacheFields::of_version)),
+            layout: build.and_then(|build| build.layout.as_ref().ok()).map(ToString::to_string),
             refused: match found {
                 Ok(build) => build.usable().err().map(|error| error.to_string()),
                 Err(error) => Some(error.to_string()),
@@ -69,9 +72,10 @@ impl Listed {
 }
 
 /// All builds: `pythons`, then those on PATH, then those fetched into `cache`. Fetches nothing.
+/// `hints` are about the layouts of `pythons`.
 #[must_use]
-pub fn listing(pythons: &[PathBuf], cache: &Path) -> Vec<Listed> {
-    let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe(path)));
+pub fn listing(pythons: &[PathBuf], hints: &LayoutHints, cache: &Path) -> Vec<Listed> {
+    let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe_with(path, hints)));
     let found = on_path().into_iter().map(|found| Listed::new(Origin::Path, &found));
     let fetched = fetched(cache).into_iter().flatten().map(|path| Listed::new(Origin::Fetched, &probe(&path)));
     given.chain(found).chain(fetched).collect()

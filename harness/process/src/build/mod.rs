@@ -4,10 +4,12 @@
 //! [`select()`] decides which builds a run tests. [`listing`] describes all builds that were found.
 
 mod cache;
+pub mod calibrate;
 mod error;
 mod fetch;
 mod image;
 mod listing;
+pub mod order;
 mod probe;
 mod progress;
 mod run;
@@ -19,22 +21,28 @@ mod tests;
 mod unwinder;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
-pub use error::BuildError;
+pub use error::{BuildError, LayoutRefusal, SiteError};
 pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
-use framewalk::layout::{CacheFields, Layout, LayoutError, VersionHex};
+use framewalk::layout::{CacheFields, Layout, VersionHex, WordOrder};
+use framewalk::walker::Site;
 pub use listing::{Listed, Origin, listing};
 use model::jit_mode::JitMode;
-pub use probe::probe;
+pub use order::OrderSource;
+pub use probe::{LayoutHints, probe, probe_with};
 pub use progress::{FetchProgress, Silent, Terminal};
 pub use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{BuildSelection, SelectError, select};
 pub use unwinder::without_unwinder;
+
+use crate::memory::ProcessMemory;
+use crate::runtime::{RuntimeLocation, runtime_address};
 
 /// One CPython installation under test, without a run mode.
 #[derive(Clone, Debug)]
@@ -47,6 +55,10 @@ pub struct Build {
     pub image: PathBuf,
     /// The exact version, with level and serial.
     pub version: VersionHex,
+    /// Whether it was built from a checkout after that version, so that its version ends with `+`.
+    pub is_development: bool,
+    /// The header that the user named for the order of the offsets.
+    pub layout_header: Option<PathBuf>,
     /// Whether it is a debug build (`Py_DEBUG`).
     pub debug: bool,
     /// Whether it is a free-threaded build.
@@ -56,7 +68,28 @@ pub struct Build {
     /// The sanitizers it was compiled with.
     pub sanitizers: BTreeSet<Sanitizer>,
     /// The offsets in its image, or the reason why they were rejected.
-    pub layout: Result<Layout, LayoutError>,
+    pub layout: Result<ProvedLayout, LayoutRefusal>,
+}
+
+/// The layout of a build, and why it can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedLayout {
+    /// The offsets.
+    pub layout: Layout,
+    /// The order in which they are in the table.
+    pub order: WordOrder,
+    /// Where the order was found.
+    pub source: OrderSource,
+    /// How many words were proved on a live process. `None` for a final release whose built-in table was compared with
+    /// real builds, and for builds that the walkers cannot read.
+    pub proved: Option<usize>,
+}
+
+impl fmt::Display for ProvedLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "order from {}", self.source)?;
+        self.proved.map_or(Ok(()), |words| write!(f, ", {words} words proved"))
+    }
 }
 
 impl Build {
@@ -66,15 +99,70 @@ impl Build {
     /// [`BuildError::Layout`]: a pre-release, an unknown version or a free-threaded build.
     pub fn usable(&self) -> Result<&Layout, BuildError> {
         let refused = |source| BuildError::Layout { path: self.python.clone(), source };
-        let layout = self.layout.as_ref().map_err(|error| refused(error.clone()))?;
-        layout.walkable().map_err(refused)?;
-        Ok(layout)
+        let proved = self.layout.as_ref().map_err(|error| refused(error.clone()))?;
+        proved.layout.walkable().map_err(|error| refused(error.into()))?;
+        Ok(&proved.layout)
+    }
+
+    /// Where its `_PyRuntime` is in process `pid`, which runs it, and the offsets in that process.
+    ///
+    /// # Errors
+    /// The process has ended or cannot be read, or its table is not the build's.
+    pub fn site(&self, pid: i32) -> Result<Site, SiteError> {
+        let proved = self.layout.as_ref().map_err(|error| SiteError::Layout(error.clone()))?;
+        let runtime = runtime_address(pid)?.address;
+        let layout = proved.order.read(&mut ProcessMemory::new(pid), runtime).map_err(LayoutRefusal::from)?;
+        if layout != proved.layout {
+            return Err(SiteError::OtherBuild { pid, version: self.full_version() });
+        }
+        Ok(Site { layout, runtime })
+    }
+
+    /// What is known about a process whose interpreter cannot be started alone, for example a program that embeds it.
+    ///
+    /// # Errors
+    /// The table cannot be read, or is not that of a final release whose built-in table was compared with real builds:
+    /// it could not be proved.
+    pub fn of_process(
+        executable: PathBuf,
+        memory: &mut ProcessMemory,
+        location: &RuntimeLocation,
+    ) -> Result<Self, LayoutRefusal> {
+        let layout = Layout::read(memory, location.address)?;
+        let order = WordOrder::of_version(layout.version).filter(|_| order::is_known_final(layout.version));
+        let order = order.ok_or(LayoutRefusal::NotAlone(layout.version))?;
+        Ok(Self {
+            python: executable.clone(),
+            executable,
+            image: location.image.clone(),
+            version: layout.version,
+            is_development: false,
+            layout_header: None,
+            debug: false,
+            free_threaded: layout.free_threaded,
+            jit_available: false,
+            sanitizers: BTreeSet::new(),
+            layout: Ok(ProvedLayout { layout, order, source: OrderSource::Table, proved: None }),
+        })
+    }
+
+    /// What is known about the layout of a copy of this build.
+    #[must_use]
+    pub fn hints_for_copies(&self) -> LayoutHints {
+        let proved = self.layout.as_ref().map(|proved| proved.layout).into_iter().collect();
+        LayoutHints { header: self.layout_header.clone(), proved }
+    }
+
+    /// The version as the interpreter prints it: "3.16.0a2+" for a build from a checkout after 3.16.0a2.
+    #[must_use]
+    pub fn full_version(&self) -> String {
+        format!("{}{}", self.version, if self.is_development { "+" } else { "" })
     }
 
     /// The form of its frame cache. If the layout is unknown, the version number alone decides.
     #[must_use]
     pub fn frame_cache(&self) -> CacheFields {
-        self.layout.as_ref().map_or_else(|_| CacheFields::of_version(self.version), Layout::frame_cache)
+        self.layout.as_ref().map_or_else(|_| CacheFields::of_version(self.version), |it| it.layout.frame_cache())
     }
 
     /// "release", "debug", "free-threaded" or "free-threaded debug", followed by sanitizers if any: "debug ASan+UBSan".
@@ -122,7 +210,7 @@ impl BuildVariant {
 /// One row per build and run mode, in the order of `builds`.
 #[must_use]
 pub fn rows(builds: &[Arc<Build>]) -> Vec<BuildVariant> {
-    let label = |build: &Build| format!("{} {}", build.version, build.kind());
+    let label = |build: &Build| format!("{} {}", build.full_version(), build.kind());
     let mut rows = Vec::new();
     for build in builds {
         let mut name = label(build);

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::layout::version::KNOWN;
 use framewalk::layout::{Layout, VersionHex};
 use framewalk::printable::excerpt;
 use serde::Deserialize;
 
+use super::calibrate::{CalibrationError, calibrate};
+use super::order::{FoundOrder, OrderSearch};
 use super::run::{self, RunError};
 use super::sanitizer::{Evidence, recognise, without_leak_search};
-use super::{Build, BuildError, image};
+use super::{Build, BuildError, LayoutRefusal, ProvedLayout, image};
 
 /// Runs in the candidate. Needs only the standard library.
 const SCRIPT: &str = include_str!("probe.py");
@@ -36,6 +39,10 @@ struct ProbeAnswer {
     jit_available: bool,
     mapped: Vec<String>,
     #[serde(default)]
+    development: bool,
+    #[serde(default)]
+    headers: Vec<String>,
+    #[serde(default)]
     options: String,
 }
 
@@ -44,11 +51,37 @@ struct ProbeAnswer {
 /// # Errors
 /// The reason why `path` is not a supported CPython. An unknown layout is not an error here; see [`Build::usable`].
 pub fn probe(path: &Path) -> Result<Build, BuildError> {
-    probe_within(path, DEADLINE)
+    probe_with(path, &LayoutHints::default())
 }
 
-/// [`probe`] with a deadline.
-pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, BuildError> {
+/// What is known about the layout of a build before it is probed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayoutHints {
+    /// The header with the order of the offsets, as the user named it.
+    pub header: Option<PathBuf>,
+    /// Layouts that were proved on other builds. A build with the same offsets may be one whose interpreter does not
+    /// move the anchor as it should, which a calibration cannot tell from a wrong offset.
+    pub proved: Vec<Layout>,
+}
+
+impl LayoutHints {
+    /// Whether these offsets were proved elsewhere: on another build, or on the final release 3.15.2.
+    fn are_proved(&self, layout: &Layout) -> bool {
+        let known = self.proved.iter().chain(std::iter::once(&LAYOUT));
+        known.into_iter().any(|known| Layout { version: layout.version, ..*known } == *layout)
+    }
+}
+
+/// [`probe`] with hints about the layout.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_with(path: &Path, hints: &LayoutHints) -> Result<Build, BuildError> {
+    probe_within(path, hints, DEADLINE)
+}
+
+/// [`probe_with`] with a deadline.
+pub(super) fn probe_within(path: &Path, hints: &LayoutHints, deadline: Duration) -> Result<Build, BuildError> {
     let here = || path.to_path_buf();
     // Otherwise a name like `python3` would be searched on PATH.
     let python = std::path::absolute(path).map_err(|source| BuildError::Start { path: here(), source })?;
@@ -66,23 +99,51 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
     let mapped: Vec<PathBuf> = answer.mapped.iter().map(|file| from_latin1(file)).collect();
     let (image, section) =
         image::find(&mapped).ok_or_else(|| BuildError::NoRuntimeSection { path: here(), version })?;
-    let layout = Layout::parse(&section);
-    if let Ok(layout) = &layout
-        && (layout.version, layout.free_threaded) != (version, answer.free_threaded)
+    if let Ok((found, free_threaded)) = framewalk::layout::header(&section)
+        && (found, free_threaded) != (version, answer.free_threaded)
     {
-        return Err(BuildError::OtherImage { path: here(), version, image, found: layout.version });
+        return Err(BuildError::OtherImage { path: here(), version, image, found });
     }
+    let folders: Vec<PathBuf> = answer.headers.iter().map(|folder| from_latin1(folder)).collect();
+    let header = hints.header.as_deref();
+    let search = OrderSearch { version, is_development: answer.development, image: &image, folders: &folders, header };
+    let layout = layout(&python, &search, hints, &section);
     Ok(Build {
         python,
         executable: from_latin1(&answer.executable),
         image,
         version,
+        is_development: answer.development,
+        layout_header: hints.header.clone(),
         debug: answer.debug,
         free_threaded: answer.free_threaded,
         jit_available: answer.jit_available,
         sanitizers: recognise(&Evidence { options: &answer.options, mapped: &mapped }),
         layout,
     })
+}
+
+/// Finds the order of the offsets, and proves it unless it is the built-in one of a known final release.
+fn layout(
+    python: &Path,
+    search: &OrderSearch<'_>,
+    hints: &LayoutHints,
+    section: &[u8],
+) -> Result<ProvedLayout, LayoutRefusal> {
+    framewalk::layout::header(section)?;
+    let FoundOrder { order, source } = search.find()?;
+    let layout = order.layout(section)?;
+    let needs_proof = search.header.is_some() || !search.is_known_final();
+    let proved = if needs_proof && layout.walkable().is_ok() {
+        match calibrate(python, &layout) {
+            Ok(words) => Some(words.len()),
+            Err(CalibrationError::Anchor { proved, .. }) if hints.are_proved(&layout) => Some(proved),
+            Err(error) => return Err(LayoutRefusal::Calibration { order: source.to_string(), source: error }),
+        }
+    } else {
+        None
+    };
+    Ok(ProvedLayout { layout, order, source, proved })
 }
 
 /// Runs the script in `python`. Errors show the path as the user wrote it.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use framewalk::layout::CacheFields;
 use thiserror::Error;
 
-use super::{Build, BuildError, BuildVariant, FetchError, FetchProgress, fetch, fetched, on_path, probe, rows};
+use super::{
+    Build, BuildError, BuildVariant, FetchError, FetchProgress, LayoutHints, fetch, fetched, on_path, probe,
+    probe_with, rows,
+};
 
 /// The builds a run tests, and the ones it leaves out.
 #[derive(Debug)]
@@ -39,19 +42,21 @@ pub enum SelectError {
 }
 
 /// Selects exactly `pythons` if any are given, else all supported builds on `PATH`. If none of those has a frame cache,
-/// the builds in `cache` are added; they are fetched first if they are missing.
+/// the builds in `cache` are added; they are fetched first if they are missing. `hints` are about the layouts of
+/// `pythons`.
 ///
 /// # Errors
 /// One of `pythons` cannot be tested, or no build with a frame cache is available.
 pub fn select(
     pythons: &[PathBuf],
+    hints: &LayoutHints,
     cache: &Path,
     progress: &mut dyn FetchProgress,
 ) -> Result<BuildSelection, SelectError> {
     let mut builds = Vec::new();
     let (mut skipped, mut notes) = (Vec::new(), Vec::new());
     for python in pythons {
-        builds.push(usable(probe(python))?);
+        builds.push(usable(probe_with(python, hints))?);
     }
     if pythons.is_empty() {
         for found in on_path() {
@@ -74,8 +79,15 @@ pub fn select(
         }
     }
     notes.extend(builds.iter().flat_map(of_sanitizers));
+    notes.extend(builds.iter().filter_map(of_layout));
     let builds: Vec<_> = builds.into_iter().map(Arc::new).collect();
     Ok(BuildSelection { rows: rows(&builds), builds, skipped, notes })
+}
+
+/// The note on a layout that had to be proved.
+fn of_layout(build: &Build) -> Option<String> {
+    let layout = build.layout.as_ref().ok().filter(|layout| layout.proved.is_some())?;
+    Some(format!("{} {}: {layout}", build.full_version(), build.kind()))
 }
 
 /// Notes on how testing a build with sanitizers differs.

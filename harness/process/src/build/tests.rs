@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use framewalk::layout::COOKIE;
+use framewalk::layout::{COOKIE, LayoutError};
 use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 use tempfile::TempDir;
 
+use super::order::OrderError;
 use super::*;
 
 #[path = "../../../cli/tests/common/executable.rs"]
@@ -141,7 +142,7 @@ fn a_program_that_does_not_answer_is_killed_at_the_deadline() {
     let folder = Folder::new();
     let hangs = folder.script("hangs", "sleep 1000");
     let start = Instant::now();
-    let error = probe::probe_within(&hangs, Duration::from_millis(200)).unwrap_err();
+    let error = probe::probe_within(&hangs, &LayoutHints::default(), Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, BuildError::Deadline { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
@@ -179,21 +180,31 @@ fn a_prerelease_is_described_but_not_tested() {
     let build = probe(&path).unwrap();
     assert_eq!((build.version.to_string().as_str(), build.frame_cache()), ("3.15.0b1", CacheFields::AnchorOnly));
     let error = build.usable().unwrap_err();
-    assert!(matches!(error, BuildError::Layout { source: LayoutError::PreRelease(_), .. }), "{error}");
-    let cache = Folder::new();
-    let error = select(std::slice::from_ref(&path), cache.0.path(), &mut Silent).unwrap_err();
+    assert!(
+        matches!(error, BuildError::Layout { source: LayoutRefusal::Order(OrderError::Nowhere { .. }), .. }),
+        "{error}"
+    );
+    let (cache, hints) = (Folder::new(), LayoutHints::default());
+    let error = select(std::slice::from_ref(&path), &hints, cache.0.path(), &mut Silent).unwrap_err();
     assert!(matches!(error, SelectError::Build(_)), "{error}");
-    let [listed] = &listing(&[path], cache.0.path())[..1] else { panic!("one is given") };
+    let [listed] = &listing(&[path], &hints, cache.0.path())[..1] else { panic!("one is given") };
     assert_eq!((listed.origin, listed.kind.clone()), (Origin::Given, Some("release".to_owned())));
-    assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("pre-release")), "{listed:?}");
+    assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("--layout-header")), "{listed:?}");
 }
 
 #[test]
-fn an_unknown_version_is_described_but_not_tested() {
+fn an_order_that_is_not_proved_is_refused() {
     let folder = Folder::new();
     let path = folder.python("cpython", 0x0310_00f0, false, &folder.image(Some(&runtime(0x0310_00f0, 0))));
-    let error = probe(&path).unwrap().usable().unwrap_err();
-    assert!(matches!(error, BuildError::Layout { source: LayoutError::UnknownVersion(_), .. }), "{error}");
+    let header = folder.0.path().join("header.h");
+    let hints = LayoutHints { header: Some(header.clone()), proved: Vec::new() };
+    let refused = || probe_with(&path, &hints).unwrap().layout.unwrap_err();
+    assert!(matches!(refused(), LayoutRefusal::Order(OrderError::Unreadable { .. })), "{}", refused());
+    std::fs::write(&header, "typedef struct _Py_DebugOffsets { char cookie[8]; uint64_t version, x; } z;").unwrap();
+    assert!(matches!(refused(), LayoutRefusal::Order(OrderError::Header { .. })), "{}", refused());
+    let words = "char cookie[8]; uint64_t version; uint64_t free_threaded; struct { uint64_t size; } thread_state;";
+    std::fs::write(&header, format!("struct _Py_DebugOffsets {{ {words} }};")).unwrap();
+    assert!(matches!(refused(), LayoutRefusal::Table(LayoutError::NoWord(_))), "{}", refused());
 }
 
 #[test]
@@ -201,16 +212,29 @@ fn a_foreign_section_is_refused() {
     let folder = Folder::new();
     let path = folder.python("cpython", 0x030f_02f0, false, &folder.image(Some(b"something else")));
     let error = probe(&path).unwrap().usable().unwrap_err();
-    assert!(matches!(error, BuildError::Layout { source: LayoutError::NoCookie, .. }), "{error}");
+    assert!(matches!(error, BuildError::Layout { source: LayoutRefusal::Table(LayoutError::NoCookie), .. }), "{error}");
 }
 
 /// A build that needs no files.
 fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) -> Arc<Build> {
-    let layout = Err(LayoutError::NoCookie);
+    let layout = Err(LayoutError::NoCookie.into());
     let (python, version) = (PathBuf::from(python), VersionHex(0x030f_02f0));
     let (executable, image) = (python.clone(), python.clone());
     let sanitizers = BTreeSet::new();
-    Arc::new(Build { python, executable, image, version, debug, free_threaded, jit_available, sanitizers, layout })
+    let (is_development, layout_header) = (false, None);
+    Arc::new(Build {
+        python,
+        executable,
+        image,
+        version,
+        is_development,
+        layout_header,
+        debug,
+        free_threaded,
+        jit_available,
+        sanitizers,
+        layout,
+    })
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use framewalk::layout::{GeneratorLayout, Layout, LayoutError};
+use framewalk::layout::{Layout, LayoutError};
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::python_text;
 use framewalk::raw_frame::{Owner, RawFrame};
@@ -83,7 +83,7 @@ impl Recording {
     pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, StepRecordError> {
         let layout = Layout::read(memory, runtime)?;
         let cache = layout.thread.cache.ok_or(StepRecordError::NoCache)?;
-        let generator = GeneratorLayout::read(memory, runtime)?;
+        let generator = layout.generator.ok_or(StepRecordError::NoCache)?;
         let offsets = Offsets { thread: layout.thread, cache, frame: layout.frame, generator };
         Ok(Self { runtime, layout, offsets, limit: 1 << 20 })
     }

@@ -99,7 +99,7 @@ fn chain(image: &Image, site: &Site, state: Address) -> Chain {
             complete = false;
             break;
         }
-        let is_python = !(3..=frame.last_shim_owner).contains(&owner);
+        let is_python = !frame.owners.is_shim(owner);
         complete &= !is_python || owner <= 2;
         links.push(Link { address, code: executable & !frame.tag_mask, instr_ptr, is_python });
         address = previous;

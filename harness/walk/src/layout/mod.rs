@@ -1,16 +1,18 @@
-//! Structure offsets of a target, read from `_Py_DebugOffsets` for exactly known versions only.
+//! Structure offsets of a target, read from `_Py_DebugOffsets`.
 //!
 //! The table is at the start of the `.PyRuntime` section. It carries a version but no description of itself. Words were
-//! inserted in its middle between versions, and between pre-releases. So a table of a version with an unknown order
-//! cannot be read at all.
+//! inserted in its middle between versions, and between pre-releases. So it can be read only with a [`WordOrder`]: the
+//! built-in one of a final release, or one that was found in the build.
 
+mod order;
 pub mod release_3_15_2;
 pub mod version;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::layout::version::{KNOWN, Version};
+pub use self::order::{FrameOwners, WordOrder};
+use crate::layout::version::KNOWN;
 use crate::memory::{Address, MemoryError, RemoteMemory};
 
 /// The first eight bytes of the `.PyRuntime` section.
@@ -22,6 +24,20 @@ pub const TABLE_SIZE: usize = KNOWN[KNOWN.len() - 1].words() * 8;
 /// Largest accepted size of a structure that walkers read, in bytes. The largest real one is the interpreter state,
 /// with some hundred KiB.
 const STRUCTURE_LIMIT: u64 = 16 << 20;
+
+/// The words of the frame cache. A build has all of them or no frame cache that walkers can use.
+const CACHE_WORDS: [&str; 3] =
+    ["thread_state.base_frame", "thread_state.last_profiled_frame", "thread_state.last_profiled_frame_seq"];
+
+/// The words that a thread's status is derived from.
+const STATUS_WORDS: [&str; 6] = [
+    "interpreter_state.threads_main",
+    "thread_state.holds_gil",
+    "thread_state.gil_requested",
+    "thread_state.current_exception",
+    "thread_state.exc_state",
+    "err_stackitem.exc_value",
+];
 
 /// A version as `PY_VERSION_HEX` encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,6 +131,9 @@ pub enum LayoutError {
     /// The layout of this version is not known.
     #[error("the layout of CPython {0} is unknown; known are the final releases of {known}", known = version::known("and"))]
     UnknownVersion(VersionHex),
+    /// The order of the table's words has no such word, but walkers need it.
+    #[error("the table of offsets has no word {0}, which walkers need")]
+    NoWord(&'static str),
     /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
         "CPython {0} is a free-threaded build: its bytecode is per thread, which the walkers do not read; use a build with the GIL"
@@ -200,8 +219,8 @@ pub struct FrameLayout {
     pub owner: u64,
     /// Mask of the tag bits in `executable`.
     pub tag_mask: u64,
-    /// The largest owner of a frame that runs no Python code. The smallest is 3.
-    pub last_shim_owner: u8,
+    /// The values of `owner`.
+    pub owners: FrameOwners,
 }
 
 /// Offsets in `PyCodeObject`, `PyBytesObject` and the text objects, in bytes.
@@ -228,47 +247,13 @@ pub struct CodeLayout {
     pub compact_data: u64,
 }
 
-/// Looks up an offset and names the word for the error message.
-macro_rules! offset {
-    ($table:expr, $section:literal, $name:literal, $width:expr) => {
-        $table.offset($section, concat!($section, ".", $name), $name, $width)
-    };
-}
-
-/// Offsets in `PyGenObject`, in bytes. No walker reads it. The table has them since 3.14.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Offsets in `PyGenObject`, in bytes. No walker reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GeneratorLayout {
     /// `gi_iframe`, the inline frame.
     pub frame: u64,
     /// `gi_frame_state`, one byte.
     pub state: u64,
-}
-
-impl GeneratorLayout {
-    /// Reads the table from a target whose `_PyRuntime` is at `runtime`.
-    ///
-    /// # Errors
-    /// As [`Layout::read`]; [`LayoutError::DoesNotFit`] if the version's table has no such offsets.
-    pub fn read(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, LayoutError> {
-        let mut section = [0; TABLE_SIZE];
-        memory.read(runtime, &mut section)?;
-        let table = Table::parse(&section)?;
-        Ok(Self {
-            frame: offset!(table, "gen_object", "gi_iframe", 8)?,
-            state: offset!(table, "gen_object", "gi_frame_state", 1)?,
-        })
-    }
-}
-
-/// Address of `_PyRuntime`'s `finalizing` field in the target: a pointer that is NULL until the interpreter finalizes.
-///
-/// # Errors
-/// As [`Layout::read`].
-pub fn finalizing(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Address, LayoutError> {
-    let mut section = [0; TABLE_SIZE];
-    memory.read(runtime, &mut section)?;
-    let table = Table::parse(&section)?;
-    Ok(runtime.wrapping_add(offset!(table, "runtime_state", "finalizing", 8)?))
 }
 
 /// Everything a walker needs to know about a build.
@@ -278,6 +263,8 @@ pub struct Layout {
     pub version: VersionHex,
     /// Whether the build has no GIL.
     pub free_threaded: bool,
+    /// Offset in `_PyRuntime` of a pointer that is NULL until the interpreter finalizes.
+    pub finalizing: u64,
     /// Offset in `_PyRuntime` of the pointer to the first interpreter.
     pub interpreters_head: u64,
     /// Offsets in the interpreter state.
@@ -286,54 +273,68 @@ pub struct Layout {
     pub thread: ThreadLayout,
     /// Offsets in a frame.
     pub frame: FrameLayout,
+    /// Offsets in generators. Since 3.14.
+    pub generator: Option<GeneratorLayout>,
     /// Offsets in code objects and the objects they point to.
     pub code: CodeLayout,
 }
 
 /// The words of one table, looked up by name.
-struct Table {
+struct Table<'a> {
     version: VersionHex,
-    known: Version,
     free_threaded: bool,
     words: Vec<u64>,
+    /// The position of a word, given as `section.word`.
+    position: &'a dyn Fn(&str) -> Option<usize>,
 }
 
-impl Table {
-    fn parse(section: &[u8]) -> Result<Self, LayoutError> {
-        if section.first_chunk() != Some(&COOKIE) {
-            return Err(LayoutError::NoCookie);
+impl<'a> Table<'a> {
+    /// The number of words before the first section: the cookie, the version and `free_threaded`.
+    const HEADER: usize = 3;
+
+    /// A table with this number of words behind its header.
+    fn new(section: &[u8], length: usize, position: &'a dyn Fn(&str) -> Option<usize>) -> Result<Self, LayoutError> {
+        let (version, free_threaded) = header(section)?;
+        let need = Self::HEADER + length;
+        let words: Vec<u64> = section.as_chunks().0.iter().take(need).map(|chunk| u64::from_le_bytes(*chunk)).collect();
+        match words.get(Self::HEADER..need) {
+            Some(words) => Ok(Self { version, free_threaded, words: words.to_vec(), position }),
+            None => Err(LayoutError::Truncated { have: section.len(), need: need * 8 }),
         }
-        let words: Vec<u64> =
-            section.as_chunks().0.iter().take(TABLE_SIZE / 8).map(|chunk| u64::from_le_bytes(*chunk)).collect();
-        let &[_, version, free_threaded, ..] = words.as_slice() else {
-            return Err(LayoutError::Truncated { have: section.len(), need: TABLE_SIZE });
-        };
-        let version = VersionHex(u32::try_from(version).unwrap_or(0));
-        let known = KNOWN.into_iter().find(|known| known.minor == version.minor());
-        let known = known.ok_or(LayoutError::UnknownVersion(version))?;
-        if !version.is_final() {
-            return Err(LayoutError::PreRelease(version));
-        }
-        let need = known.words();
-        let Some(words) = words.get(3..need) else {
-            return Err(LayoutError::Truncated { have: section.len(), need: need * 8 });
-        };
-        Ok(Self { version, known, free_threaded: free_threaded != 0, words: words.to_vec() })
     }
 
-    fn word(&self, section: &str, name: &str) -> Option<u64> {
-        self.words.get(self.known.position(section, name)?).copied()
+    fn word(&self, name: &str) -> Option<u64> {
+        self.words.get((self.position)(name)?).copied()
+    }
+
+    /// A word that walkers need.
+    fn needed(&self, name: &'static str) -> Result<u64, LayoutError> {
+        self.word(name).ok_or(LayoutError::NoWord(name))
     }
 
     /// Looks up an offset. A field of `width` bytes at that offset must lie inside its structure.
-    fn offset(&self, section: &str, field: &'static str, name: &str, width: u64) -> Result<u64, LayoutError> {
-        let size = self.word(section, "size").unwrap_or(0);
-        let value = self.word(section, name).unwrap_or(u64::MAX);
+    fn offset(&self, size: &'static str, field: &'static str, width: u64) -> Result<u64, LayoutError> {
+        let (size, value) = (self.needed(size)?, self.needed(field)?);
         match value.checked_add(width) {
             Some(end) if end <= size && size <= STRUCTURE_LIMIT => Ok(value),
             _ => Err(LayoutError::DoesNotFit { field, value, size }),
         }
     }
+}
+
+/// The version and whether the build is free-threaded, from the first words of a `.PyRuntime` section.
+///
+/// # Errors
+/// [`LayoutError::NoCookie`] or [`LayoutError::Truncated`].
+pub fn header(section: &[u8]) -> Result<(VersionHex, bool), LayoutError> {
+    if section.first_chunk() != Some(&COOKIE) {
+        return Err(LayoutError::NoCookie);
+    }
+    let word = |index: usize| section.as_chunks().0.get(index).map(|chunk| u64::from_le_bytes(*chunk));
+    let (Some(version), Some(free_threaded)) = (word(1), word(2)) else {
+        return Err(LayoutError::Truncated { have: section.len(), need: Table::HEADER * 8 });
+    };
+    Ok((VersionHex(u32::try_from(version).unwrap_or(0)), free_threaded != 0))
 }
 
 fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
@@ -342,26 +343,24 @@ fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
     argcount.checked_sub(WIDTH).ok_or(refused)
 }
 
-impl Layout {
-    /// Parses the table from the bytes at the start of a `.PyRuntime` section.
-    ///
-    /// # Errors
-    /// Anything but a final release of a known minor version whose offsets all fit is rejected. Free-threaded builds
-    /// are accepted here; [`Layout::walkable`] rejects them.
-    pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
-        let table = Table::parse(section)?;
-        let thread_size = table.word("thread_state", "size").unwrap_or(u64::MAX);
-        let cache = if table.word("thread_state", "last_profiled_frame_seq").is_some() {
+impl Table<'_> {
+    /// The offsets that walkers need.
+    fn layout(&self, owners: FrameOwners, tag_mask: u64) -> Result<Layout, LayoutError> {
+        let thread_size = self.needed("thread_state.size")?;
+        // A build without these fields has no frame cache, or no status of threads.
+        let has = |names: &[&str]| names.iter().all(|name| self.word(name).is_some());
+        let cache = if has(&CACHE_WORDS) {
             Some(CacheLayout {
-                base_frame: offset!(table, "thread_state", "base_frame", 8)?,
-                anchor: offset!(table, "thread_state", "last_profiled_frame", 8)?,
-                sequence: offset!(table, "thread_state", "last_profiled_frame_seq", 8)?,
+                base_frame: self.offset("thread_state.size", "thread_state.base_frame", 8)?,
+                anchor: self.offset("thread_state.size", "thread_state.last_profiled_frame", 8)?,
+                sequence: self.offset("thread_state.size", "thread_state.last_profiled_frame_seq", 8)?,
             })
         } else {
             None
         };
-        let status = if let Some(inside) = table.word("err_stackitem", "exc_value") {
-            let exc_value = table.word("thread_state", "exc_state").unwrap_or(u64::MAX).saturating_add(inside);
+        let status = if has(&STATUS_WORDS) {
+            let inside = self.needed("err_stackitem.exc_value")?;
+            let exc_value = self.needed("thread_state.exc_state")?.saturating_add(inside);
             if exc_value.checked_add(8).is_none_or(|end| end > thread_size) {
                 return Err(LayoutError::DoesNotFit {
                     field: "thread_state.exc_state",
@@ -370,24 +369,33 @@ impl Layout {
                 });
             }
             Some(StatusLayout {
-                holds_gil: offset!(table, "thread_state", "holds_gil", 4)?,
-                gil_requested: offset!(table, "thread_state", "gil_requested", 4)?,
-                current_exception: offset!(table, "thread_state", "current_exception", 8)?,
+                holds_gil: self.offset("thread_state.size", "thread_state.holds_gil", 4)?,
+                gil_requested: self.offset("thread_state.size", "thread_state.gil_requested", 4)?,
+                current_exception: self.offset("thread_state.size", "thread_state.current_exception", 8)?,
                 exc_value,
-                threads_main: offset!(table, "interpreter_state", "threads_main", 8)?,
+                threads_main: self.offset("interpreter_state.size", "interpreter_state.threads_main", 8)?,
             })
         } else {
             None
         };
-        let generation = match table.word("interpreter_state", "code_object_generation") {
-            Some(_) => Some(offset!(table, "interpreter_state", "code_object_generation", 8)?),
-            None => None,
+        let generation = if has(&["interpreter_state.code_object_generation"]) {
+            Some(self.offset("interpreter_state.size", "interpreter_state.code_object_generation", 8)?)
+        } else {
+            None
+        };
+        let generator = if has(&["gen_object.gi_iframe", "gen_object.gi_frame_state"]) {
+            Some(GeneratorLayout {
+                frame: self.offset("gen_object.size", "gen_object.gi_iframe", 8)?,
+                state: self.offset("gen_object.size", "gen_object.gi_frame_state", 1)?,
+            })
+        } else {
+            None
         };
         let pointer_size = 8;
-        let ascii_data = table.word("unicode_object", "asciiobject_size").unwrap_or(u64::MAX);
+        let ascii_data = self.needed("unicode_object.asciiobject_size")?;
         // Before 3.15, the table has no start of compact text: PyCompactUnicodeObject adds two words.
-        let compact_data = table
-            .word("unicode_object", "compactunicodeobject_size")
+        let compact_data = self
+            .word("unicode_object.compactunicodeobject_size")
             .unwrap_or(ascii_data.saturating_add(2 * pointer_size));
         for (field, value) in [
             ("unicode_object.asciiobject_size", ascii_data),
@@ -397,8 +405,8 @@ impl Layout {
                 return Err(LayoutError::DoesNotFit { field, value, size: 256 });
             }
         }
-        let frame_size = table.word("interpreter_frame", "size").unwrap_or(u64::MAX);
-        let code_size = table.word("code_object", "size").unwrap_or(u64::MAX);
+        let frame_size = self.needed("interpreter_frame.size")?;
+        let code_size = self.needed("code_object.size")?;
         for (field, value) in [
             ("interpreter_frame.size", frame_size),
             ("thread_state.size", thread_size),
@@ -409,54 +417,74 @@ impl Layout {
                 return Err(LayoutError::DoesNotFit { field, value, size: 1 << 16 });
             }
         }
-        Ok(Self {
-            version: table.version,
-            free_threaded: table.free_threaded,
-            interpreters_head: offset!(table, "runtime_state", "interpreters_head", 8)?,
+        Ok(Layout {
+            version: self.version,
+            free_threaded: self.free_threaded,
+            finalizing: self.offset("runtime_state.size", "runtime_state.finalizing", 8)?,
+            interpreters_head: self.offset("runtime_state.size", "runtime_state.interpreters_head", 8)?,
             interpreter: InterpreterLayout {
-                id: offset!(table, "interpreter_state", "id", 8)?,
-                next: offset!(table, "interpreter_state", "next", 8)?,
-                threads_head: offset!(table, "interpreter_state", "threads_head", 8)?,
+                id: self.offset("interpreter_state.size", "interpreter_state.id", 8)?,
+                next: self.offset("interpreter_state.size", "interpreter_state.next", 8)?,
+                threads_head: self.offset("interpreter_state.size", "interpreter_state.threads_head", 8)?,
                 code_object_generation: generation,
             },
             thread: ThreadLayout {
                 size: thread_size,
-                next: offset!(table, "thread_state", "next", 8)?,
-                interpreter: offset!(table, "thread_state", "interp", 8)?,
-                current_frame: offset!(table, "thread_state", "current_frame", 8)?,
-                native_thread_id: offset!(table, "thread_state", "native_thread_id", 8)?,
-                datastack_chunk: offset!(table, "thread_state", "datastack_chunk", 8)?,
+                next: self.offset("thread_state.size", "thread_state.next", 8)?,
+                interpreter: self.offset("thread_state.size", "thread_state.interp", 8)?,
+                current_frame: self.offset("thread_state.size", "thread_state.current_frame", 8)?,
+                native_thread_id: self.offset("thread_state.size", "thread_state.native_thread_id", 8)?,
+                datastack_chunk: self.offset("thread_state.size", "thread_state.datastack_chunk", 8)?,
                 cache,
                 status,
             },
             frame: FrameLayout {
                 size: frame_size,
-                previous: offset!(table, "interpreter_frame", "previous", 8)?,
-                executable: offset!(table, "interpreter_frame", "executable", 8)?,
-                instr_ptr: offset!(table, "interpreter_frame", "instr_ptr", 8)?,
-                owner: offset!(table, "interpreter_frame", "owner", 1)?,
-                tag_mask: table.known.tag_mask,
-                last_shim_owner: table.known.last_shim_owner,
+                previous: self.offset("interpreter_frame.size", "interpreter_frame.previous", 8)?,
+                executable: self.offset("interpreter_frame.size", "interpreter_frame.executable", 8)?,
+                instr_ptr: self.offset("interpreter_frame.size", "interpreter_frame.instr_ptr", 8)?,
+                owner: self.offset("interpreter_frame.size", "interpreter_frame.owner", 1)?,
+                tag_mask: tag_mask,
+                owners,
             },
+            generator,
             code: CodeLayout {
                 size: code_size,
-                filename: offset!(table, "code_object", "filename", 8)?,
-                qualname: offset!(table, "code_object", "qualname", 8)?,
-                linetable: offset!(table, "code_object", "linetable", 8)?,
-                first_line: offset!(table, "code_object", "firstlineno", 4)?,
-                flags: flags_offset(offset!(table, "code_object", "argcount", 4)?)?,
-                code_adaptive: offset!(table, "code_object", "co_code_adaptive", 0)?,
-                bytes_size: offset!(table, "bytes_object", "ob_size", 8)?,
-                bytes_data: offset!(table, "bytes_object", "ob_sval", 0)?,
-                text_state: offset!(table, "unicode_object", "state", 4)?,
-                text_length: offset!(table, "unicode_object", "length", 8)?,
+                filename: self.offset("code_object.size", "code_object.filename", 8)?,
+                qualname: self.offset("code_object.size", "code_object.qualname", 8)?,
+                linetable: self.offset("code_object.size", "code_object.linetable", 8)?,
+                first_line: self.offset("code_object.size", "code_object.firstlineno", 4)?,
+                flags: flags_offset(self.offset("code_object.size", "code_object.argcount", 4)?)?,
+                code_adaptive: self.offset("code_object.size", "code_object.co_code_adaptive", 0)?,
+                bytes_size: self.offset("bytes_object.size", "bytes_object.ob_size", 8)?,
+                bytes_data: self.offset("bytes_object.size", "bytes_object.ob_sval", 0)?,
+                text_state: self.offset("unicode_object.size", "unicode_object.state", 4)?,
+                text_length: self.offset("unicode_object.size", "unicode_object.length", 8)?,
                 ascii_data,
                 compact_data,
             },
         })
     }
+}
 
-    /// Reads the table of a target whose `_PyRuntime` is at `runtime`.
+impl Layout {
+    /// Parses the table from the bytes at the start of a `.PyRuntime` section, in the built-in order of its version.
+    ///
+    /// # Errors
+    /// Anything but a final release of a known minor version whose offsets all fit is rejected. Free-threaded builds
+    /// are accepted here; [`Layout::walkable`] rejects them.
+    pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
+        let (version, _) = header(section)?;
+        let known = KNOWN.iter().find(|known| known.minor == version.minor());
+        let known = known.ok_or(LayoutError::UnknownVersion(version))?;
+        if !version.is_final() {
+            return Err(LayoutError::PreRelease(version));
+        }
+        let position = |name: &str| known.position(name);
+        Table::new(section, known.words() - Table::HEADER, &position)?.layout(known.owners, known.tag_mask)
+    }
+
+    /// Reads the table of a target whose `_PyRuntime` is at `runtime`, in the built-in order of its version.
     ///
     /// # Errors
     /// As [`Layout::parse`]; also fails if the table cannot be read.
@@ -485,6 +513,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::version::Version;
 
     /// A table with structures of 512 bytes, in which every offset is eight times its position in its section.
     fn table(version: u32, known: &Version) -> Vec<u8> {

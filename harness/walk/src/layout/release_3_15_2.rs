@@ -1,12 +1,16 @@
 //! The layout of a release build of CPython 3.15.2, for memory images that come from no process.
 
-use super::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, StatusLayout, ThreadLayout, VersionHex};
+use super::{
+    CacheLayout, CodeLayout, FrameLayout, FrameOwners, GeneratorLayout, InterpreterLayout, Layout, StatusLayout,
+    ThreadLayout, VersionHex,
+};
 
 /// The offsets in `_Py_DebugOffsets` of Debian's release build of CPython 3.15.2. A test compares them with the real
 /// table.
 pub const LAYOUT: Layout = Layout {
     version: VersionHex(0x030f_02f0),
     free_threaded: false,
+    finalizing: 912,
     interpreters_head: 936,
     interpreter: InterpreterLayout { id: 7272, next: 7264, threads_head: 7336, code_object_generation: Some(7944) },
     thread: ThreadLayout {
@@ -32,8 +36,9 @@ pub const LAYOUT: Layout = Layout {
         instr_ptr: 56,
         owner: 74,
         tag_mask: 3,
-        last_shim_owner: 3,
+        owners: FrameOwners::NEWEST,
     },
+    generator: Some(GeneratorLayout { frame: 72, state: 67 }),
     code: CodeLayout {
         size: 216,
         filename: 112,

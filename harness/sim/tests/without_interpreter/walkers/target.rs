@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use framewalk::cached::CachedWalker;
-use framewalk::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
+use framewalk::layout::{
+    CacheLayout, CodeLayout, FrameLayout, FrameOwners, InterpreterLayout, Layout, ThreadLayout, VersionHex,
+};
 use framewalk::memory::RemoteMemory;
 use framewalk::memory::image::Image;
 use framewalk::reference::ReferenceWalker;
@@ -24,6 +26,7 @@ pub(crate) fn layout() -> Layout {
     Layout {
         version: VersionHex(0x030f_02f0),
         free_threaded: false,
+        finalizing: 0,
         interpreters_head: 8,
         interpreter: InterpreterLayout { id: 16, next: 0, threads_head: 8, code_object_generation: Some(24) },
         thread: ThreadLayout {
@@ -43,8 +46,9 @@ pub(crate) fn layout() -> Layout {
             instr_ptr: 56,
             owner: 74,
             tag_mask: 3,
-            last_shim_owner: 3,
+            owners: FrameOwners::NEWEST,
         },
+        generator: None,
         code: CodeLayout {
             size: 128,
             filename: 48,

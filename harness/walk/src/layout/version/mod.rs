@@ -6,6 +6,8 @@ mod v3_15;
 
 use std::fmt;
 
+use super::FrameOwners;
+
 /// A section's name and the names of its words, each separated by one space.
 pub(super) type Section = (&'static str, &'static str);
 
@@ -16,8 +18,8 @@ pub struct Version {
     pub minor: (u8, u8),
     /// Mask of the tag bits in a frame's `f_executable`.
     pub(super) tag_mask: u64,
-    /// The last member of `enum _frameowner` that owns frames without Python code. The first is 3.
-    pub(super) last_shim_owner: u8,
+    /// The owners of frames.
+    pub(super) owners: FrameOwners,
     /// The order of the words in `_Py_DebugOffsets`. They follow the eight-byte cookie and the words `version` and
     /// `free_threaded`; all are `uint64_t`.
     pub(super) sections: &'static [Section],
@@ -41,10 +43,11 @@ impl Version {
         words
     }
 
-    /// The position of a word behind the first three of the table.
-    pub(super) fn position(&self, section: &str, name: &str) -> Option<usize> {
+    /// The position of a word, given as `section.word`, behind the first three of the table.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        let wanted = name.split_once('.')?;
         let words = |&(here, names): &Section| names.split(' ').map(move |word| (here, word));
-        self.sections.iter().flat_map(words).position(|word| word == (section, name))
+        self.sections.iter().flat_map(words).position(|word| word == wanted)
     }
 }
 

@@ -1,12 +1,12 @@
 //! CPython 3.13. The words are those of `internal/pycore_runtime.h`, the owners those of `internal/pycore_frame.h`.
 
 use super::Version;
+use crate::layout::FrameOwners;
 
 pub(super) const V3_13: Version = Version {
     minor: (3, 13),
     tag_mask: 0,
-    // FRAME_OWNED_BY_CSTACK.
-    last_shim_owner: 3,
+    owners: FrameOwners { interpreter: None, c_stack: Some(3), ..FrameOwners::NEWEST },
     sections: &[
         ("runtime_state", "size finalizing interpreters_head"),
         (

@@ -2,12 +2,12 @@
 //! `internal/pycore_interpframe_structs.h`.
 
 use super::Version;
+use crate::layout::FrameOwners;
 
 pub(super) const V3_14: Version = Version {
     minor: (3, 14),
     tag_mask: 1,
-    // FRAME_OWNED_BY_CSTACK.
-    last_shim_owner: 4,
+    owners: FrameOwners { c_stack: Some(4), ..FrameOwners::NEWEST },
     sections: &[
         ("runtime_state", "size finalizing interpreters_head"),
         (

@@ -2,12 +2,12 @@
 //! `internal/pycore_interpframe_structs.h`.
 
 use super::Version;
+use crate::layout::FrameOwners;
 
 pub(super) const V3_15: Version = Version {
     minor: (3, 15),
     tag_mask: 3,
-    // FRAME_OWNED_BY_INTERPRETER.
-    last_shim_owner: 3,
+    owners: FrameOwners::NEWEST,
     sections: &[
         ("runtime_state", "size finalizing interpreters_head"),
         (
