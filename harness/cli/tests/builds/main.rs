@@ -6,6 +6,7 @@ mod common;
 
 mod build_folder;
 mod builds;
+mod calibration;
 mod code_objects;
 mod fetch;
 mod peers;

@@ -13,7 +13,7 @@ use lanes::stepped::{Rig, RigPlan};
 use model::run::known::KnownFailures;
 use model::schedule::cast::{ProfilerScript, names};
 use model::schedule::fingerprint::SteppedFingerprint;
-use process::build::{BuildVariant, Silent, cache_folder, select};
+use process::build::{BuildVariant, LayoutHints, Silent, cache_folder, select};
 use sim::case::stepped::SteppedFile;
 
 use crate::common;
@@ -39,7 +39,9 @@ fn cases() -> Vec<(PathBuf, SteppedFile)> {
 
 fn rows() -> Vec<BuildVariant> {
     let python = common::release().python;
-    select(&[python], &cache_folder(None).unwrap(), &mut Silent).unwrap_or_else(|error| panic!("{error}")).rows
+    select(&[python], &LayoutHints::default(), &cache_folder(None).unwrap(), &mut Silent)
+        .unwrap_or_else(|error| panic!("{error}"))
+        .rows
 }
 
 /// Replays a case. If its interpreter is missing here, the test fails.

@@ -274,11 +274,13 @@ mod tests {
             executable: "/py".into(),
             image: "/py".into(),
             version: VersionHex(version),
+            is_development: false,
+            layout_header: None,
             debug: false,
             free_threaded: false,
             jit_available: false,
             sanitizers: BTreeSet::new(),
-            layout: Err(LayoutError::NoCookie),
+            layout: Err(LayoutError::NoCookie.into()),
         };
         BuildVariant { build: Arc::new(build), jit: JitMode::Unavailable, name: "row".to_owned() }
     }

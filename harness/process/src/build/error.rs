@@ -25,6 +25,17 @@ pub enum LayoutRefusal {
          interpreter: it embeds CPython; attach to an interpreter of the same build"
     )]
     NotAlone(VersionHex),
+    /// The offsets do not fit in the order that was found.
+    #[error(
+        "with the order from {order}, {source}; the order probably belongs to another version: name the header of this \
+         build's source with --layout-header"
+    )]
+    Unfit {
+        /// The order's source.
+        order: String,
+        /// What does not fit.
+        source: LayoutError,
+    },
     /// The order was not proved on a live process.
     #[error("with the order from {order}, {source}")]
     Calibration {

@@ -132,7 +132,8 @@ fn layout(
 ) -> Result<ProvedLayout, LayoutRefusal> {
     framewalk::layout::header(section)?;
     let FoundOrder { order, source } = search.find()?;
-    let layout = order.layout(section)?;
+    let layout =
+        order.layout(section).map_err(|error| LayoutRefusal::Unfit { order: source.to_string(), source: error })?;
     let needs_proof = search.header.is_some() || !search.is_known_final();
     let proved = if needs_proof && layout.walkable().is_ok() {
         match calibrate(python, &layout) {

@@ -204,7 +204,7 @@ fn an_order_that_is_not_proved_is_refused() {
     assert!(matches!(refused(), LayoutRefusal::Order(OrderError::Header { .. })), "{}", refused());
     let words = "char cookie[8]; uint64_t version; uint64_t free_threaded; struct { uint64_t size; } thread_state;";
     std::fs::write(&header, format!("struct _Py_DebugOffsets {{ {words} }};")).unwrap();
-    assert!(matches!(refused(), LayoutRefusal::Table(LayoutError::NoWord(_))), "{}", refused());
+    assert!(matches!(refused(), LayoutRefusal::Unfit { source: LayoutError::NoWord(_), .. }), "{}", refused());
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Facts {
     /// Generators that were made, are suspended, run, and have ended.
     pub(super) states: [u64; 4],
     pub(super) codes: Vec<CodeFact>,
+    /// The size of a code object without its instructions, in bytes.
+    pub(super) code_size: u64,
     /// Strings of every kind, with their code points.
     pub(super) texts: Vec<(u64, Vec<u32>)>,
 }

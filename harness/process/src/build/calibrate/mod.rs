@@ -4,7 +4,7 @@
 //! is read through the layout must be the same. A build whose layout was not proved is refused, so a wrong layout never
 //! looks like a fault of CPython.
 //!
-//! Not proved are the sizes of structures. They only limit how much is read.
+//! The sizes of structures only limit how much is read. They are proved to be no larger than the memory there is.
 
 mod facts;
 mod reader;
@@ -108,8 +108,8 @@ impl From<ChildError> for CalibrationError {
 ///
 /// # Errors
 /// See [`CalibrationError`].
-pub(super) fn calibrate(python: &Path, layout: &Layout) -> Result<BTreeSet<&'static str>, CalibrationError> {
-    let mut target = Resting::start(python)?;
+pub fn calibrate(python: &Path, layout: &Layout) -> Result<BTreeSet<&'static str>, CalibrationError> {
+    let mut target = RestingTarget::start(python)?;
     let mut reader = target.reader(layout);
     let found = reader.at_rest(&target.facts)?;
     target.through(&mut reader, found)?;
@@ -117,15 +117,19 @@ pub(super) fn calibrate(python: &Path, layout: &Layout) -> Result<BTreeSet<&'sta
 }
 
 /// The target in its first state.
-struct Resting {
+pub struct RestingTarget {
     child: Child,
     deadline: Deadline,
     runtime: Address,
     facts: Facts,
 }
 
-impl Resting {
-    fn start(python: &Path) -> Result<Self, CalibrationError> {
+impl RestingTarget {
+    /// Starts the target and returns when it has stopped itself.
+    ///
+    /// # Errors
+    /// [`CalibrationError::Target`].
+    pub fn start(python: &Path) -> Result<Self, CalibrationError> {
         let mut command = Command::new(python);
         command.args(["-I", "-S", "-c", PROGRAM]).env("PYTHON_JIT", "0");
         without_leak_search(&mut command);
@@ -135,6 +139,16 @@ impl Resting {
         let facts = stopped(&mut child, deadline)?;
         let runtime = runtime_address(child.pid().as_raw()).map_err(|it| CalibrationError::Target(it.to_string()))?;
         Ok(Self { child, deadline, runtime: runtime.address, facts })
+    }
+
+    /// Proves what is visible at rest, and returns the words that were proved.
+    ///
+    /// # Errors
+    /// [`CalibrationError::Wrong`].
+    pub fn prove(&self, layout: &Layout) -> Result<BTreeSet<&'static str>, CalibrationError> {
+        let mut reader = self.reader(layout);
+        reader.at_rest(&self.facts)?;
+        Ok(reader.proved)
     }
 
     fn reader<'a>(&self, layout: &'a Layout) -> Reader<'a> {

@@ -85,6 +85,19 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// Proves that a structure is not larger than the memory that it has.
+    pub(super) fn at_most(&mut self, word: &'static str, size: u64, room: u64) -> Result<(), WrongWord> {
+        if size > room {
+            return Err(WrongWord {
+                words: word,
+                read: format!("{size} bytes"),
+                said: format!("{room} bytes at most"),
+            });
+        }
+        self.proved.insert(word);
+        Ok(())
+    }
+
     /// Follows a linked list of at most `limit` structures.
     pub(super) fn list(
         &mut self,

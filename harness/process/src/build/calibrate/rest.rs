@@ -133,11 +133,20 @@ impl Reader<'_> {
         let (read, said): (Vec<u64>, Vec<u64>) = python.iter().zip(&facts.stack).skip(1).map(offset).unzip();
         self.same("interpreter_frame.instr_ptr code_object.co_code_adaptive", read, said)?;
 
+        // A frame ends where the next one on the data stack starts, or before.
+        let mut on_stack: Vec<Address> =
+            python.iter().filter(|frame| frame.owner == owners.thread).map(|frame| frame.address).collect();
+        on_stack.sort_unstable();
+        let room = on_stack.iter().zip(on_stack.iter().skip(1)).map(|(one, next)| next - one).min().unwrap_or(0);
+        self.at_most("interpreter_frame.size", self.layout.frame.size, room)?;
+
         let last = all.last().map_or(0, |frame| frame.address);
         if let Some(cache) = self.layout.thread.cache {
             let base = self.word("thread_state.base_frame", thread, cache.base_frame)?;
             self.same_address("thread_state.base_frame", base, last)?;
             self.same("interpreter_frame.owner", all.last().is_some_and(|base| owners.is_shim(base.owner)), true)?;
+            // The base frame is behind the thread state, in one block of memory.
+            self.at_most("thread_state.size", self.layout.thread.size, base.wrapping_sub(thread))?;
         }
 
         const CHUNK: &str = "thread_state.datastack_chunk";
@@ -172,6 +181,9 @@ impl Reader<'_> {
 
     fn codes(&mut self, facts: &Facts) -> Result<(), WrongWord> {
         let code = self.layout.code;
+        self.same("code_object.co_code_adaptive", code.code_adaptive, facts.code_size)?;
+        // One code unit and padding follow.
+        self.at_most("code_object.size", code.size, facts.code_size + 16)?;
         for fact in &facts.codes {
             for (word, offset, said) in [
                 ("code_object.filename", code.filename, fact.filename),

@@ -73,7 +73,8 @@ def code_facts(code):
     }
 
 
-made = compile("\n" * 77 + "def made(a, b, c, d, *, e): yield", "made", "exec").co_consts[0]
+made = compile("\n" * 77 + "class Made:\n def method(a, b, c, d, *, e): yield", "made", "exec").co_consts[0]
+made = next(constant for constant in made.co_consts if hasattr(constant, "co_code"))
 texts = ["".join(list(text)) for text in ("abc", "ab\xe9", "ab\u6f22", "ab\U0001f600", "\ud800x")]
 running = None
 
@@ -88,7 +89,7 @@ def rest():
     say(
         main=ids[0], threads=ids, interpreters=interpreters, stack=stack(sys._getframe()),
         generator=id(running), states=[id(it) for it in (created, suspended, running, finished)],
-        codes=[code_facts(code) for code in codes],
+        codes=[code_facts(code) for code in codes], code_size=type(made).__basicsize__,
         texts=[[id(text), [ord(character) for character in text]] for text in texts],
     )
     os.kill(ME, signal.SIGSTOP)
@@ -139,8 +140,7 @@ number, empty = 3 ** 200_000, []
 
 
 def fail():
-    locks[1].release()
-    return [select.epoll(), number * number, empty[0]]
+    return [select.epoll(), locks[1].release(), number * number, empty[0]]
 
 
 say()
