@@ -13,7 +13,7 @@ use model::schedule::shard::Shard;
 use model::workload::Family;
 use model::workload::family::FamilyThreads;
 use model::workload::user_program::UserProgram;
-use process::build::BuildVariant;
+use process::build::{BuildVariant, WithoutUnwinder};
 use sim::case::kept::KeptSchedules;
 
 /// What the user selected. An empty list selects everything.
@@ -30,7 +30,7 @@ pub struct PlanRequest {
     /// Faults put into our own cached walker.
     pub weakenings: BTreeSet<Weakening>,
     /// The rows whose build cannot start CPython's unwinder, by name, and the reason.
-    pub without_unwinder: BTreeMap<String, String>,
+    pub without_unwinder: BTreeMap<String, WithoutUnwinder>,
 }
 
 /// A cell of the plan.
@@ -149,7 +149,10 @@ fn missing(
     let mut walkers = walkers(lane, has_cache, wishes);
     walkers.retain(|walker| walker.is_cpythons());
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
-    let not_run = Some(NotRun::SetUp(why.clone()));
+    let not_run = Some(match why {
+        WithoutUnwinder::Broken(why) => NotRun::SetUp(why.clone()),
+        WithoutUnwinder::OfOtherVersion(why) => NotRun::NotApplicable(why.clone()),
+    });
     Some(PlanStep {
         planned: PlannedCell::new(id, Expected::NONE),
         row: index,

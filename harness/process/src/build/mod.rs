@@ -39,7 +39,7 @@ pub use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{BuildSelection, SelectError, select};
-pub use unwinder::without_unwinder;
+pub use unwinder::{WithoutUnwinder, without_unwinder};
 
 use crate::memory::ProcessMemory;
 use crate::runtime::{RuntimeLocation, runtime_address};

@@ -1,39 +1,77 @@
-//! Checks whether a build can start its own unwinder.
+//! Checks whether a build can use its own unwinder.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use framewalk::layout::CacheFields;
 
 use super::{BuildVariant, ask};
 
-/// The import that the driver needs.
-const IMPORT: &str = "from _remote_debugging import RemoteUnwinder";
+/// Imports the unwinder that the driver needs, and attaches it to its own process.
+const ATTACH: &str = "import os\nfrom _remote_debugging import RemoteUnwinder\ntry:\n    RemoteUnwinder(os.getpid())\n\
+                      except RuntimeError as error:\n    print(error, end='')";
 
-/// The rows whose build has a frame cache but cannot import the unwinder that uses it, with a message that names the
-/// build. A missing or broken module must not make the build look as if it had no frame cache. This project's own
-/// walkers still test the build.
+/// How `RemoteUnwinder` starts its message if its module was compiled for another version than the process has.
+const OTHER_VERSION: &str = "Can't attach from a Python ";
+
+/// Why CPython's walkers do not run on a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WithoutUnwinder {
+    /// The module is missing or broken. The build is not completely tested.
+    Broken(String),
+    /// The module was compiled for another version, so it refuses this interpreter. There is nothing to test.
+    OfOtherVersion(String),
+}
+
+/// The rows whose build has a frame cache but cannot use the unwinder that goes with it. A missing or broken module must
+/// not make the build look as if it had no frame cache. This project's own walkers still test the build.
 #[must_use]
-pub fn without_unwinder(rows: &[BuildVariant]) -> BTreeMap<String, String> {
-    let mut asked: BTreeMap<&Path, Option<String>> = BTreeMap::new();
+pub fn without_unwinder(rows: &[BuildVariant]) -> BTreeMap<String, WithoutUnwinder> {
+    let mut asked: BTreeMap<&Path, Option<WithoutUnwinder>> = BTreeMap::new();
     let mut without = BTreeMap::new();
     for row in rows.iter().filter(|row| row.build.frame_cache() == CacheFields::AnchorAndSequence) {
         let python = row.build.python.as_path();
-        let why = asked.entry(python).or_insert_with(|| cannot_import(python));
-        if let Some(why) = why {
+        let answer = asked.entry(python).or_insert_with(|| why(python, ask(python, &["-I", "-S", "-B", "-c", ATTACH])));
+        if let Some(why) = answer {
             without.insert(row.name.clone(), why.clone());
         }
     }
     without
 }
 
-/// The reason why `python` cannot import its unwinder, or `None` if it can.
-fn cannot_import(python: &Path) -> Option<String> {
-    let error = ask(python, &["-I", "-S", "-B", "-c", IMPORT]).err()?;
-    let printable: String = error.to_string().chars().filter(|character| !character.is_control()).take(300).collect();
-    Some(format!(
-        "{} cannot import its unwinder (_remote_debugging), so CPython's walkers do not run: {printable}; reinstall \
-         the build",
-        python.display()
-    ))
+/// What the answer to [`ATTACH`] means. Other errors than that of another version are for the tests to find.
+fn why(python: &Path, answer: io::Result<Vec<u8>>) -> Option<WithoutUnwinder> {
+    let printable = |text: &str| text.chars().filter(|character| !character.is_control()).take(300).collect::<String>();
+    let python = python.display();
+    match answer {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let refused = text.starts_with(OTHER_VERSION).then(|| printable(&text))?;
+            Some(WithoutUnwinder::OfOtherVersion(format!(
+                "the unwinder of {python} (_remote_debugging) was compiled for another version, so CPython's walkers do \
+                 not run: {refused}"
+            )))
+        }
+        Err(error) => Some(WithoutUnwinder::Broken(format!(
+            "{python} cannot import its unwinder (_remote_debugging), so CPython's walkers do not run: {}; reinstall \
+             the build",
+            printable(&error.to_string())
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_module_of_another_version_is_no_fault_of_the_build() {
+        let why = |answer| why(Path::new("/python"), answer);
+        assert_eq!(why(Ok(Vec::new())), None);
+        assert_eq!(why(Ok(b"Failed to read".to_vec())), None);
+        let other = why(Ok(b"Can't attach from a Python 3.15 process to a Python 3.16 process".to_vec()));
+        assert!(matches!(other, Some(WithoutUnwinder::OfOtherVersion(text)) if text.contains("3.16")));
+        assert!(matches!(why(Err(io::Error::other("no module"))), Some(WithoutUnwinder::Broken(_))));
+    }
 }
