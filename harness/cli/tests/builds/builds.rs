@@ -28,8 +28,14 @@ const CACHE: &str = "FRAMEDIFF_TEST_CACHE";
 /// What a run without `--python` would select if PATH were `path`: the rows, then skipped builds, then notes or an
 /// error.
 fn selected(path: &Path, cache: &Path) -> Vec<String> {
+    selected_with(path, Path::new("/nonexistent"), cache)
+}
+
+/// [`selected`], if pyenv keeps its installations in `pyenv`.
+fn selected_with(path: &Path, pyenv: &Path, cache: &Path) -> Vec<String> {
     let mut command = common::test_alone(module_path!(), "inside_another_path");
     command.args(["--ignored", "--nocapture"]).env("PATH", path).env(CACHE, cache);
+    command.env("UV_PYTHON_INSTALL_DIR", "/nonexistent").env("PYENV_ROOT", pyenv);
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -66,6 +72,17 @@ fn one_build_on_path_is_listed_once_in_both_run_modes() {
     }
     let version = release.version;
     assert_eq!(selected(folder.path(), &cache()), [format!("{version} release"), format!("{version} release JIT")]);
+}
+
+#[test]
+fn a_build_that_pyenv_installed_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("versions/3.15.2/bin");
+    fs::create_dir_all(&bin).unwrap();
+    symlink(common::release().python, bin.join("python3.15")).unwrap();
+    let (nothing, version) = (tempfile::tempdir().unwrap(), common::release().version);
+    let rows = selected_with(nothing.path(), folder.path(), &cache());
+    assert_eq!(rows, [format!("{version} release"), format!("{version} release JIT")]);
 }
 
 #[test]

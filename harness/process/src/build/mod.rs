@@ -37,7 +37,7 @@ pub use probe::{LayoutHints, probe, probe_with};
 pub use progress::{FetchProgress, Silent, Terminal};
 pub use run::ask;
 pub use sanitizer::Sanitizer;
-pub use search::on_path;
+pub use search::installed;
 pub use select::{BuildSelection, SelectError, select};
 pub use unwinder::{WithoutUnwinder, without_unwinder};
 

@@ -1,9 +1,8 @@
-//! Searches `PATH` for Python interpreters.
+//! Searches for Python interpreters on `PATH` and where uv and pyenv install them.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use framewalk::layout::version::KNOWN;
 use rayon::prelude::*;
 
 use super::{Build, BuildError, probe};
@@ -11,14 +10,26 @@ use super::{Build, BuildError, probe};
 /// Suffixes that distributions add to a name: debug, free-threaded, or both.
 const SUFFIXES: [&str; 5] = ["", "d", "-dbg", "t", "td"];
 
-/// Every Python on `PATH`, each installation once, newest version name first. A file that is not a supported CPython is
-/// listed once, with the reason. An older `python3` next to a supported one is such a reason, not a failure.
+/// The minor versions of 3 that are searched for, newest first: from the first that can be walked to one that does not
+/// exist yet.
+const MINORS: std::ops::Range<u32> = 13..22;
+
+/// Every Python on `PATH`, and every one that uv or pyenv has installed: each installation once, newest version name
+/// first. A file that is not a supported CPython is listed once, with the reason. An older `python3` next to a supported
+/// one is such a reason, not a failure.
 #[must_use]
-pub fn on_path() -> Vec<Result<Build, BuildError>> {
-    let versions = KNOWN.iter().rev().map(|version| format!("python{version}")).chain(["python3".to_owned()]);
-    let names = versions.flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
+pub fn installed() -> Vec<Result<Build, BuildError>> {
+    let versions = MINORS.rev().map(|minor| format!("python3.{minor}"));
+    let names = versions.clone().chain(["python3".to_owned()]);
+    let names = names.flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
     let names = names.chain(["python".to_owned()]);
-    let paths: Vec<_> = names.flat_map(|name| which::which_all(name).into_iter().flatten()).collect();
+    let on_path = names.flat_map(|name| which::which_all(name).into_iter().flatten());
+    // A newer CPython is a reason to look, an older one is not.
+    let elsewhere = versions.flat_map(|name| {
+        let files = folders().into_iter().flat_map(installations);
+        files.map(move |folder| folder.join("bin").join(&name)).filter(|file| file.is_file())
+    });
+    let paths: Vec<_> = on_path.chain(elsewhere).collect();
     // One launcher file may start another version for each of its names, so only the answers identify the
     // installations.
     let probed: Vec<_> = paths.par_iter().map(|path| probe(path)).collect();
@@ -31,4 +42,20 @@ pub fn on_path() -> Vec<Result<Build, BuildError>> {
             Err(error) => seen.insert((false, real(error.path()))),
         })
         .collect()
+}
+
+/// The folders in which uv and pyenv keep one folder for each installation. Their environment variables come first.
+fn folders() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let uv = variable("UV_PYTHON_INSTALL_DIR").or_else(|| Some(dirs::data_dir()?.join("uv/python")));
+    let pyenv = variable("PYENV_ROOT").or_else(|| Some(dirs::home_dir()?.join(".pyenv")));
+    [uv, pyenv.map(|root| root.join("versions"))].into_iter().flatten().collect()
+}
+
+/// The folders inside, in the order of their names.
+fn installations(folder: PathBuf) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut inside: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    inside.sort();
+    inside
 }

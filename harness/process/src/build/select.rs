@@ -7,7 +7,7 @@ use framewalk::layout::CacheFields;
 use thiserror::Error;
 
 use super::{
-    Build, BuildError, BuildVariant, FetchError, FetchProgress, LayoutHints, fetch, fetched, on_path, probe,
+    Build, BuildError, BuildVariant, FetchError, FetchProgress, LayoutHints, fetch, fetched, installed, probe,
     probe_with, rows,
 };
 
@@ -31,8 +31,8 @@ pub enum SelectError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// There is no build of 3.15, and fetching one failed.
-    #[error("no CPython 3.15 was given with --python, none is on PATH or in {}, and fetching one \
-        failed:\n{source}", cache.display())]
+    #[error("no CPython 3.15 was given with --python, none is on PATH, installed by uv or pyenv, or in {}, and \
+        fetching one failed:\n{source}", cache.display())]
     Fetch {
         /// The cache folder that was searched for fetched builds.
         cache: PathBuf,
@@ -41,7 +41,7 @@ pub enum SelectError {
     },
 }
 
-/// Selects exactly `pythons` if any are given, else all supported builds on `PATH`. If none of those has a frame cache,
+/// Selects exactly `pythons` if any are given, else all supported builds on `PATH` and those that uv and pyenv installed. If none of those has a frame cache,
 /// the builds in `cache` are added; they are fetched first if they are missing. `hints` are about the layouts of
 /// `pythons`.
 ///
@@ -59,7 +59,7 @@ pub fn select(
         builds.push(usable(probe_with(python, hints))?);
     }
     if pythons.is_empty() {
-        for found in on_path() {
+        for found in installed() {
             match usable(found) {
                 Ok(build) => builds.push(build),
                 Err(error) => skipped.push(error),
@@ -70,7 +70,10 @@ pub fn select(
             let paths =
                 fetch(cache, progress).map_err(|source| SelectError::Fetch { cache: cache.to_path_buf(), source })?;
             let origin = if had { "fetched earlier" } else { "fetched just now" };
-            notes.push(format!("no CPython 3.15 on PATH: using Debian's, {origin} into {}", cache.display()));
+            notes.push(format!(
+                "no CPython 3.15 on PATH or installed by uv or pyenv: using Debian's, {origin} into {}",
+                cache.display()
+            ));
             let mut cached = Vec::new();
             for path in paths {
                 cached.push(usable(probe(&path))?);
