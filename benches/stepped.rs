@@ -5,7 +5,6 @@
 mod common;
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use lanes::stepped::{Rig, RigPlan};
 use model::schedule::Scheduler;
 use model::schedule::random::{Random, RandomBounds};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
-use process::build::{Silent, cache_folder, fetch, probe};
+use process::build::{Build, Silent, cache_folder, fetch, probe};
 
 const SAMPLES: u32 = 3;
 const BOUNDS: RandomBounds = RandomBounds { moves: 2, steps: 9 };

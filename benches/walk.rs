@@ -17,7 +17,7 @@ use framewalk::sample::{Lookup, Sample};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
-use process::build::{Build, LayoutHints, Terminal, cache_folder, select};
+use process::build::{Build, BuildOptions, Terminal, cache_folder, select};
 use process::memory::ProcessMemory;
 use process::target::{Target, runtime_address};
 
@@ -27,7 +27,7 @@ const SEED: u64 = 1;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let selection = select(&[], &LayoutHints::default(), &cache_folder(None)?, &mut Terminal::new(|| false))?;
+    let selection = select(&[], &BuildOptions::default(), &cache_folder(None)?, &mut Terminal::new(|| false))?;
     let build = selection
         .builds
         .iter()

@@ -28,7 +28,7 @@ use model::schedule::shard::Shard;
 use model::schedule::trace::Trace;
 use model::schedule::{AccessKind, Schedule, Scheduler};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
-use process::build::{BuildVariant, LayoutHints, Silent, cache_folder, select};
+use process::build::{BuildOptions, BuildVariant, Silent, cache_folder, select};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -95,7 +95,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from).peekable();
     let again = arguments.next_if(|first| first.as_os_str() == "--again").is_some();
     let output = arguments.next().ok_or("the file to write is missing")?;
-    let rows = select(&arguments.collect::<Vec<_>>(), &LayoutHints::default(), &cache_folder(None)?, &mut Silent)?.rows;
+    let rows =
+        select(&arguments.collect::<Vec<_>>(), &BuildOptions::default(), &cache_folder(None)?, &mut Silent)?.rows;
     let folder = tempfile::tempdir()?;
     let mut kept = KeptSchedules {
         format: FORMAT.to_owned(),

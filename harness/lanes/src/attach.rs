@@ -28,7 +28,7 @@ use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use model::workload::{Family, Overrides};
-use process::build::{Build, BuildVariant, LayoutHints, SiteError, fetched, probe_with};
+use process::build::{Build, BuildOptions, BuildVariant, SiteError, fetched, probe_with};
 use process::memory::{ProcessMemory, read_only};
 use process::program::Program;
 use process::runtime::{RuntimeError, RuntimeLocation, runtime_address};
@@ -121,6 +121,7 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
             version: build.full_version(),
             flavour: "process".into(),
             jit: false,
+            arguments: Vec::new(),
             frame_cache: layout.frame_cache().to_string(),
         }],
         plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
@@ -280,8 +281,9 @@ fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation) -> Result<
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     };
-    let hints = LayoutHints { header: options.layout_header.map(Path::to_path_buf), proved: Vec::new() };
-    if let Some(build) = candidates.iter().filter_map(|path| probe_with(path, &hints).ok()).find(same) {
+    let header = options.layout_header.map(Path::to_path_buf);
+    let named = BuildOptions { header, ..BuildOptions::default() };
+    if let Some(build) = candidates.iter().filter_map(|path| probe_with(path, &named).ok()).find(same) {
         return Ok((build, true));
     }
     Ok((Build::of_process(executable, &mut ProcessMemory::new(options.pid), location).map_err(SiteError::from)?, false))

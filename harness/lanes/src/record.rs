@@ -89,7 +89,7 @@ pub enum RecordError {
 pub fn record(order: &RecordOrder<'_>) -> Result<Snapshot, RecordError> {
     let workload = generate(order.family, Mode::Gated, &order.parameters, order.seed);
     let jit = order.row.jit.switch();
-    let mut target = Target::launch(&order.row.build.python, jit, &workload.source, order.folder, patience())?;
+    let mut target = Target::launch(order.row.build.interpreter(), jit, &workload.source, order.folder, patience())?;
     let site @ Site { layout, runtime } = order.row.build.site(target.pid())?;
     let mut camera = Camera::new(site, target.memory(), target.folder())?;
     target.start(patience())?;

@@ -195,6 +195,7 @@ impl<'a> CellRecorder<'a> {
         Finding {
             row: id.row.clone(),
             version: self.cell.row.build.full_version(),
+            arguments: self.cell.row.build.arguments.clone(),
             lane: id.lane,
             family: id.family.clone(),
             walker,

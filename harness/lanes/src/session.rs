@@ -22,13 +22,13 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, CellError> {
-        let python = &cell.row.build.python;
+        let python = cell.row.build.interpreter();
         Self::of(cell, Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
     }
 
     /// Launches a user's program, which stops itself at its gates if `stops` is set.
     pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, CellError> {
-        let python = &cell.row.build.python;
+        let python = cell.row.build.interpreter();
         Self::of(cell, Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
     }
 

@@ -81,6 +81,21 @@ impl From<ChildError> for StopError {
     }
 }
 
+/// An interpreter and its arguments before the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpreter<'a> {
+    /// The file to execute.
+    pub path: &'a Path,
+    /// For example `-X perf`.
+    pub arguments: &'a [String],
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Interpreter<'a> {
+    fn from(path: &'a P) -> Self {
+        Self { path: path.as_ref(), arguments: &[] }
+    }
+}
+
 /// A running build with its workload. Dropping it kills and reaps the process, stopped or not. The process also dies
 /// when the harness ends for any reason.
 pub struct Target {
@@ -101,30 +116,32 @@ impl Target {
     ///
     /// # Errors
     /// The folder is not writable, the interpreter does not start, or it is not ready before `deadline`.
-    pub fn launch(
-        python: &Path,
+    pub fn launch<'a>(
+        python: impl Into<Interpreter<'a>>,
         jit: Option<bool>,
         source: &str,
         folder: &Path,
         deadline: impl Into<Deadline>,
     ) -> Result<Self, LaunchError> {
-        Self::launch_command(python, isolated(python, jit), source, folder, deadline.into())
+        let python = python.into();
+        Self::launch_command(python.path, isolated(python, jit), source, folder, deadline.into())
     }
 
     /// Like [`Target::launch`], but with the same addresses in every run if the kernel allows it.
     ///
     /// # Errors
     /// As [`Target::launch`].
-    pub fn launch_repeatable(
-        python: &Path,
+    pub fn launch_repeatable<'a>(
+        python: impl Into<Interpreter<'a>>,
         jit: Option<bool>,
         source: &str,
         folder: &Path,
         deadline: impl Into<Deadline>,
     ) -> Result<Self, LaunchError> {
+        let python = python.into();
         let mut command = isolated(python, jit);
         confined::fix_addresses(&mut command);
-        Self::launch_command(python, command, source, folder, deadline.into())
+        Self::launch_command(python.path, command, source, folder, deadline.into())
     }
 
     fn launch_command(
@@ -152,8 +169,8 @@ impl Target {
     ///
     /// # Errors
     /// As [`Target::launch`].
-    pub fn launch_program(
-        python: &Path,
+    pub fn launch_program<'a>(
+        python: impl Into<Interpreter<'a>>,
         jit: Option<bool>,
         program: &UserProgram,
         stops: bool,
@@ -162,7 +179,9 @@ impl Target {
     ) -> Result<Self, LaunchError> {
         let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
         let folder = fresh_folder(folder)?;
+        let python = python.into();
         let mut command = undisturbed(python, jit, &["-s", "-B", "-u"]);
+        let python = python.path;
         own_stops::prepare(&mut command, program, folder.path(), stops).map_err(not_written)?;
         let mut target = Self::spawn(python, command, folder, deadline.into())?;
         // The program may leave processes behind.
@@ -450,22 +469,21 @@ fn fresh_folder(parent: &Path) -> Result<TempDir, LaunchError> {
 }
 
 /// A command for an interpreter that ignores the user's environment and folders.
-pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
+pub(super) fn isolated(python: Interpreter<'_>, jit: Option<bool>) -> Command {
     // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
     undisturbed(python, jit, &["-s", "-P", "-S", "-B", "-u"])
 }
 
 /// A command for an interpreter with these options and without the user's `PYTHON*` variables.
-fn undisturbed(python: &Path, jit: Option<bool>, options: &[&str]) -> Command {
+fn undisturbed(Interpreter { path, arguments }: Interpreter<'_>, jit: Option<bool>, options: &[&str]) -> Command {
     // The child's working folder is another one, so a relative path must be made absolute. A bare name is looked up in
     // `PATH`.
-    let absolute =
-        python.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(python).ok());
-    let mut command = Command::new(absolute.as_deref().unwrap_or(python));
+    let absolute = path.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(path).ok());
+    let mut command = Command::new(absolute.as_deref().unwrap_or(path));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
         command.env_remove(name);
     }
-    command.args(options).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
+    command.args(options).args(arguments).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
     without_leak_search(&mut command);
     if let Some(jit) = jit {
         command.env("PYTHON_JIT", if jit { "1" } else { "0" });

@@ -218,7 +218,7 @@ impl Unwinder {
     /// # Errors
     /// The driver does not start before `deadline`, or the build has no `RemoteUnwinder`.
     pub fn start(python: &Path, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
-        Self::start_command(python, isolated(python, None), deadline.into())
+        Self::start_command(python, isolated(python.into(), None), deadline.into())
     }
 
     /// Starts the driver so that it can be traced. With `filter`, if the kernel allows that, the driver stops for its
@@ -228,7 +228,7 @@ impl Unwinder {
     /// # Errors
     /// As [`Unwinder::start`].
     pub fn start_traceable(python: &Path, filter: bool, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
-        let mut command = isolated(python, None);
+        let mut command = isolated(python.into(), None);
         confined::fix_addresses(&mut command);
         if filter {
             confined::stop_at_remote_accesses(&mut command);

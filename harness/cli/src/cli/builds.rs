@@ -16,7 +16,7 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     if arguments.fetch {
         fetch(&cache, &mut Terminal::new(interrupted))?;
     }
-    let listed = listing(&arguments.source.python, &arguments.source.hints(), &cache);
+    let listed = listing(&arguments.source.python, &arguments.source.options(), &cache);
     match arguments.format {
         Format::Human => print(&table(&listed))?,
         Format::Json => {

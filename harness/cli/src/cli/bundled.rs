@@ -171,7 +171,7 @@ fn row(
     let wanted = &bundle.about.interpreter;
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = match select(&source.python, &source.hints(), &cache, &mut Terminal::new(stopped)) {
+    let selection = match select(&source.python, &source.options(), &cache, &mut Terminal::new(stopped)) {
         Ok(selection) => selection,
         // If the machine has no builds, the command line is not at fault.
         Err(error @ SelectError::Fetch { .. }) if !stopped() => return Ok(Err(error.to_string())),

@@ -74,6 +74,7 @@ fn of_case(case: SteppedCase, row: &BuildVariant, interrupted: &'static AtomicBo
     let source = BuildSource {
         python: vec![row.build.python.clone()],
         layout_header: row.build.layout_header.clone(),
+        python_arg: row.build.arguments.clone(),
         cache: None,
     };
     of_stepped(&SteppedFile { note: String::new(), case }, row, &source, interrupted)

@@ -60,7 +60,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     let mut reporting = Reporting::open(&arguments.reports.reports, Some(arguments.format), rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection =
-        select(&arguments.source.python, &arguments.source.hints(), &cache, &mut Terminal::new(interrupted))?;
+        select(&arguments.source.python, &arguments.source.options(), &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }

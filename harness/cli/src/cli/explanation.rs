@@ -33,7 +33,7 @@ impl Ready {
         let workload = case.workload.generate()?;
         let cache = cache_folder(source.cache.as_deref())?;
         let stopped = || interrupted.load(Ordering::Relaxed);
-        let selection = select(&source.python, &source.hints(), &cache, &mut Terminal::new(stopped))?;
+        let selection = select(&source.python, &source.options(), &cache, &mut Terminal::new(stopped))?;
         let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
         if identity(&row) != case.build {
             tell(&format!("note: the case was made on CPython {}, this is {}", case.build, identity(&row)));

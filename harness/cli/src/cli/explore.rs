@@ -59,7 +59,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     }
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&arguments.source.python, &arguments.source.hints(), &cache, &mut Terminal::new(stopped))?;
+    let selection = select(&arguments.source.python, &arguments.source.options(), &cache, &mut Terminal::new(stopped))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }

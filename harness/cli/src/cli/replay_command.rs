@@ -16,6 +16,14 @@ use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
 /// default is enough; only a longer budget goes into the command.
 const ENOUGH: Duration = Duration::from_secs(60);
 
+/// The options that select the build of `row`.
+fn build(check: &Check, row: &Row) -> Vec<String> {
+    let header = check.source.layout_header.iter();
+    let header = header.flat_map(|path| ["--layout-header".to_owned(), quote_path(&absolute(path))]);
+    let arguments = row.arguments.iter().map(|argument| format!("--python-arg={}", quote(argument)));
+    ["--python".to_owned(), quote_path(&row.python)].into_iter().chain(header).chain(arguments).collect()
+}
+
 /// The command that replays `failure`. If the failure has a case, the command replays it. Otherwise it runs the `cell`
 /// of `row` as `check` did, for the failing walker alone, until the failure appears.
 ///
@@ -25,16 +33,11 @@ const ENOUGH: Duration = Duration::from_secs(60);
 #[must_use]
 pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
     if let Violation::Existence { case, .. } = &failure.violation {
-        let header = check.source.layout_header.iter();
-        let header: String = header.map(|path| format!("--layout-header {} ", quote_path(&absolute(path)))).collect();
-        return format!("framediff replay --python {} {header}{case}", quote_path(&row.python));
+        return format!("framediff replay {} {case}", build(check, row).join(" "));
     }
     let mut words = vec!["framediff".to_owned(), "check".to_owned()];
+    words.extend(build(check, row));
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-    option("--python", quote_path(&row.python));
-    if let Some(header) = &check.source.layout_header {
-        option("--layout-header", quote_path(&absolute(header)));
-    }
     option("--jit", if row.jit { "on" } else { "off" }.to_owned());
     option("--lane", cell.lane.name().to_owned());
     // A failure of a row is about all families, and compares CPython's walkers with framediff's.
@@ -165,6 +168,16 @@ mod tests {
         assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));
         assert_eq!((replayed.budget, replayed.until), (original.budget, Some(failure().fingerprint())));
         assert_eq!(replayed.judging, check("framediff").judging);
+    }
+
+    #[test]
+    fn the_command_starts_the_build_in_the_same_way() {
+        let cell = fixtures::cell(Lane::Live);
+        let original = check("framediff --python /py --python-arg=-X --python-arg=perf --layout-header /a/h.h");
+        let row = Row { arguments: vec!["-X".into(), "perf".into()], ..fixtures::row() };
+        let replayed = check(&command(&original, &row, &cell, &failure()));
+        assert_eq!(replayed.source.python_arg, original.source.python_arg);
+        assert_eq!(replayed.source.layout_header, original.source.layout_header);
     }
 
     #[test]

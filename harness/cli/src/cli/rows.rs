@@ -16,7 +16,7 @@ pub(super) fn with_cache(
 ) -> Result<Vec<BuildVariant>, Failure> {
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&source.python, &source.hints(), &cache, &mut Terminal::new(stopped))?;
+    let selection = select(&source.python, &source.options(), &cache, &mut Terminal::new(stopped))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }

@@ -7,7 +7,7 @@ use model::run::known::KnownFailures;
 use model::run::summary::Rules;
 use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
 use model::workload::{FrameSize, Names, Overrides};
-use process::build::LayoutHints;
+use process::build::BuildOptions;
 
 use crate::cli::output::Failure;
 use crate::cli::values::{confidence, frame_size, names};
@@ -26,6 +26,9 @@ pub struct BuildSource {
     /// [default: debug information, the checkout beside the build, or its include folder]
     #[arg(long, value_name = "FILE")]
     pub layout_header: Option<PathBuf>,
+    /// An argument of the interpreters in --python when they run a program; repeatable: --python-arg=-X --python-arg=perf
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, requires = "python")]
+    pub python_arg: Vec<String>,
     /// Where fetched builds are kept [default: the user's cache folder]
     #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
     pub cache: Option<PathBuf>,
@@ -34,8 +37,8 @@ pub struct BuildSource {
 impl BuildSource {
     /// What the user said about the layouts of the builds.
     #[must_use]
-    pub fn hints(&self) -> LayoutHints {
-        LayoutHints { header: self.layout_header.clone(), proved: Vec::new() }
+    pub fn options(&self) -> BuildOptions {
+        BuildOptions { header: self.layout_header.clone(), proved: Vec::new(), arguments: self.python_arg.clone() }
     }
 }
 

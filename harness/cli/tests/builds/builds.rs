@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use framewalk::layout::{COOKIE, LayoutError};
 use model::jit_mode::JitMode;
-use process::build::{BuildError, LayoutHints, LayoutRefusal, Origin, SelectError, Silent, listing, probe, select};
+use process::build::{BuildError, BuildOptions, LayoutRefusal, Origin, SelectError, Silent, listing, probe, select};
 use tempfile::TempDir;
 
 use crate::common;
@@ -47,7 +47,7 @@ fn selected_with(path: &Path, pyenv: &Path, cache: &Path) -> Vec<String> {
 fn inside_another_path() {
     let cache = PathBuf::from(std::env::var_os(CACHE).expect("started by another test"));
     println!();
-    match select(&[], &LayoutHints::default(), &cache, &mut Silent) {
+    match select(&[], &BuildOptions::default(), &cache, &mut Silent) {
         Ok(selection) => {
             selection.rows.iter().for_each(|row| println!("{MARK}{}", row.name));
             selection.skipped.iter().for_each(|error| println!("{MARK}skipped {error}"));
@@ -118,7 +118,7 @@ fn without_3_15_and_apt_the_error_names_the_missing_tool_and_the_next_step() {
 fn exactly_the_requested_builds_are_tested() {
     let debug = common::debug();
     let selection =
-        select(std::slice::from_ref(&debug.python), &LayoutHints::default(), Path::new("/nonexistent"), &mut Silent)
+        select(std::slice::from_ref(&debug.python), &BuildOptions::default(), Path::new("/nonexistent"), &mut Silent)
             .unwrap();
     let modes: Vec<_> = selection.rows.iter().map(|row| row.jit).collect();
     assert_eq!(modes, [JitMode::Off, JitMode::On]);
@@ -133,7 +133,7 @@ fn exactly_the_requested_builds_are_tested() {
 fn one_bad_requested_build_is_fatal() {
     let release = common::release();
     let pythons = [release.python, PathBuf::from("/bin/true")];
-    let error = select(&pythons, &LayoutHints::default(), Path::new("/nonexistent"), &mut Silent).unwrap_err();
+    let error = select(&pythons, &BuildOptions::default(), Path::new("/nonexistent"), &mut Silent).unwrap_err();
     assert!(matches!(error, SelectError::Build(BuildError::NotPython { .. })), "{error}");
 }
 
@@ -162,7 +162,7 @@ fn a_free_threaded_build_is_listed_but_not_tested() {
         matches!(error, BuildError::Layout { source: LayoutRefusal::Table(LayoutError::FreeThreaded(_)), .. }),
         "{error}"
     );
-    let listed = &listing(&[python], &LayoutHints::default(), Path::new("/nonexistent"))[0];
+    let listed = &listing(&[python], &BuildOptions::default(), Path::new("/nonexistent"))[0];
     assert_eq!((listed.origin, listed.kind.clone()), (Origin::Given, Some("free-threaded".to_owned())));
     assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("free-threaded")), "{listed:?}");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use framewalk::layout::{Layout, WordOrder};
 use object::{Object, ObjectSection};
 use process::build::calibrate::{CalibrationError, RestingTarget, calibrate};
-use process::build::{Build, LayoutHints, OrderSource, probe_with};
+use process::build::{Build, BuildOptions, OrderSource, probe_with};
 
 use crate::common;
 
@@ -93,9 +93,9 @@ fn a_named_header_is_used_and_a_stale_one_is_refused_with_the_word() {
     let folder = tempfile::tempdir().unwrap();
     let header = folder.path().join("pycore_debug_offsets.h");
     let right = build.layout.as_ref().unwrap();
-    let hints = LayoutHints { header: Some(header.clone()), proved: Vec::new() };
+    let options = BuildOptions { header: Some(header.clone()), ..BuildOptions::default() };
     write_header(&header, &right.order);
-    let proved = probe_with(&build.python, &hints).unwrap().layout.unwrap();
+    let proved = probe_with(&build.python, &options).unwrap().layout.unwrap();
     assert_eq!((&proved.layout, &proved.source), (&right.layout, &OrderSource::Header(header.clone())));
     assert!(proved.proved.is_some_and(|words| words > 35), "{proved}");
 
@@ -103,7 +103,7 @@ fn a_named_header_is_used_and_a_stale_one_is_refused_with_the_word() {
     let at = words.iter().position(|word| word == "thread_state.current_frame").unwrap();
     words.insert(at, "thread_state.brand_new".to_owned());
     write_header(&header, &WordOrder::new(words, right.order.owners()));
-    let error = probe_with(&build.python, &hints).unwrap().usable().unwrap_err().to_string();
+    let error = probe_with(&build.python, &options).unwrap().usable().unwrap_err().to_string();
     assert!(error.contains("gen_object.gi_iframe") && error.contains("pycore_debug_offsets.h"), "{error}");
 }
 

@@ -13,7 +13,7 @@ use lanes::stepped::{Rig, RigPlan};
 use model::run::known::KnownFailures;
 use model::schedule::cast::{ProfilerScript, names};
 use model::schedule::fingerprint::SteppedFingerprint;
-use process::build::{BuildVariant, LayoutHints, Silent, cache_folder, select};
+use process::build::{BuildOptions, BuildVariant, Silent, cache_folder, select};
 use sim::case::stepped::SteppedFile;
 
 use crate::common;
@@ -39,7 +39,7 @@ fn cases() -> Vec<(PathBuf, SteppedFile)> {
 
 fn rows() -> Vec<BuildVariant> {
     let python = common::release().python;
-    select(&[python], &LayoutHints::default(), &cache_folder(None).unwrap(), &mut Silent)
+    select(&[python], &BuildOptions::default(), &cache_folder(None).unwrap(), &mut Silent)
         .unwrap_or_else(|error| panic!("{error}"))
         .rows
 }

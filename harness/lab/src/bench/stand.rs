@@ -25,7 +25,7 @@ pub(super) struct GatedTarget {
 impl GatedTarget {
     /// Launches the program and waits for its first gate.
     pub(super) fn launch(row: &BuildVariant, source: &str, folder: &Path) -> Result<Self, Failure> {
-        let mut target = Target::launch(&row.build.python, row.jit.switch(), source, folder, soon())?;
+        let mut target = Target::launch(row.build.interpreter(), row.jit.switch(), source, folder, soon())?;
         let site = row.build.site(target.pid())?;
         target.start(soon())?;
         target.next_gate(soon())?;

@@ -142,7 +142,7 @@ pub struct CoveragePlan<'a> {
 /// See [`CoverageError`].
 pub fn measure(image: &BinaryImage, plan: &CoveragePlan<'_>) -> Result<Coverage, CoverageError> {
     let soon = || Instant::now() + plan.patience;
-    let mut target = Target::launch(&plan.build.python, plan.jit, plan.source, plan.folder, soon())?;
+    let mut target = Target::launch(plan.build.interpreter(), plan.jit, plan.source, plan.folder, soon())?;
     target.start(soon())?;
     match plan.run {
         Run::Gates { gates } => {

@@ -12,7 +12,7 @@ use std::{fs, io};
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, elf};
-use process::build::{Build, BuildError, LayoutHints, ask, probe_with};
+use process::build::{Build, BuildError, BuildOptions, ask, probe_with};
 use thiserror::Error;
 
 use super::script::{self, quoted};
@@ -65,7 +65,7 @@ pub struct Starter {
     /// The command before the interpreter's own arguments.
     command: Vec<OsString>,
     /// What the original shows about the layout of a copy.
-    hints: LayoutHints,
+    options: BuildOptions,
 }
 
 impl Starter {
@@ -88,7 +88,7 @@ impl Starter {
             let loader = loader(&program).ok_or_else(|| unknown("its ELF file names no loader".into()))?;
             words = vec![loader.into(), "--argv0".into(), "$0".into(), program.into()];
         }
-        Ok(Self { home, image: build.image.clone(), command: words, hints: build.hints_for_copies() })
+        Ok(Self { home, image: build.image.clone(), command: words, options: build.options_for_copies() })
     }
 
     /// Turns the copy in `folder` into a build. The copy must already be at [`Starter::image_in`].
@@ -103,7 +103,7 @@ impl Starter {
         fs::write(&configuration, text).map_err(|source| write(&configuration, source))?;
         let script = folder.join("python");
         script::write(&script, &self.script(&copy)).map_err(|source| write(&script, source))?;
-        let build = probe_with(&script, &self.hints)?;
+        let build = probe_with(&script, &self.options)?;
         let same =
             |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if !same(&build.image, &copy) {

@@ -279,6 +279,7 @@ mod tests {
             version: VersionHex(version),
             is_development: false,
             layout_header: None,
+            arguments: Vec::new(),
             debug: false,
             free_threaded: false,
             jit_available: false,

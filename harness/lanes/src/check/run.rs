@@ -88,6 +88,7 @@ pub fn reported(row: &BuildVariant) -> ReportedRow {
         version: row.build.full_version(),
         flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
+        arguments: row.build.arguments.clone(),
         frame_cache: row.build.frame_cache().to_string(),
     }
 }

@@ -78,7 +78,7 @@ pub fn thread_ends(build: &Build, successor: Successor, patience: Duration) -> R
     let deadline = Instant::now() + patience;
     let source = format!("AFTER = {:?}\n{PROGRAM}", successor.name());
     let plan = RigPlan { patience, ..RigPlan::new(build, WalkerKind::CpythonCached) };
-    let mut target = Target::launch_repeatable(&build.python, None, &source, &plan.folder, deadline)?;
+    let mut target = Target::launch_repeatable(build.interpreter(), None, &source, &plan.folder, deadline)?;
     target.start(deadline)?;
     let gate = target.next_gate(deadline)?;
     let site = build.site(target.pid())?;

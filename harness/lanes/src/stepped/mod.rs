@@ -244,7 +244,7 @@ impl Rig {
         let place = RunKey::take()?;
         let deadline = plan.deadline();
         let mut target =
-            Target::launch_repeatable(&plan.build.python, plan.jit, &workload.source, &plan.folder, deadline)?;
+            Target::launch_repeatable(plan.build.interpreter(), plan.jit, &workload.source, &plan.folder, deadline)?;
         place.put(target.pid())?;
         target.start(deadline)?;
         target.next_gate(deadline)?;

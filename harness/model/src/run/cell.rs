@@ -24,6 +24,9 @@ pub struct Row {
     pub flavour: String,
     /// Whether the JIT is on.
     pub jit: bool,
+    /// Arguments of the interpreter, for example `-X perf`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// The kind of frame cache that this build has.
     pub frame_cache: String,
 }

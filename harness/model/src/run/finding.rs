@@ -32,6 +32,9 @@ pub struct Finding {
     pub row: String,
     /// The interpreter's exact version.
     pub version: String,
+    /// The interpreter's arguments, for example `-X perf`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// The lane in which it was found.
     pub lane: Lane,
     /// The family of the workload, or the name of the user's program.
@@ -90,17 +93,16 @@ impl Finding {
         lines
     }
 
-    /// Identifies the bug: the clause, and the program if it is a user's.
+    /// Identifies the bug: the clause, the interpreter's arguments, and the program if it is a user's.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let clause = self.clause();
-        if !is_user_program(&self.family) {
-            return clause;
-        }
-        Fingerprint(format!("{clause}/{}", program_part(&self.family)))
+        let program = is_user_program(&self.family).then(|| program_part(&self.family));
+        let parts = std::iter::once(self.clause().0).chain(part(&self.arguments.join(" "))).chain(program);
+        Fingerprint(parts.collect::<Vec<_>>().join("/"))
     }
 
-    /// The fingerprint without the program. Known failures are matched by it, because they can occur in any program.
+    /// The fingerprint without arguments and program. Known failures are matched by it, because they can occur with any
+    /// arguments and in any program.
     #[must_use]
     pub fn clause(&self) -> Fingerprint {
         if let Violation::Existence { fingerprint, kept, .. } = &self.violation {
@@ -287,6 +289,15 @@ mod tests {
 
     fn died(end: Death, failed_in: Option<&str>) -> Violation {
         Violation::UnwinderDied { end, failed_in: failed_in.map(str::to_owned), words: "line 9 of /some/file".into() }
+    }
+
+    #[test]
+    fn arguments_of_the_interpreter_make_another_bug_that_the_same_entry_describes() {
+        let plain = fixtures::finding();
+        let perf = Finding { arguments: vec!["-X".into(), "perf".into()], ..plain.clone() };
+        assert_eq!(perf.fingerprint().as_str(), format!("{}/x-perf", plain.fingerprint()));
+        assert_eq!(perf.clause(), plain.clause());
+        assert!(Fingerprint::try_from(perf.fingerprint().as_str().to_owned()).is_ok());
     }
 
     /// These texts are used in files of known failures: changing one orphans them.

@@ -27,6 +27,7 @@ pub fn row() -> Row {
         version: "3.15.2".into(),
         flavour: "release".into(),
         jit: true,
+        arguments: Vec::new(),
         frame_cache: "anchor and sequence".into(),
     }
 }
@@ -53,6 +54,7 @@ pub fn finding() -> Finding {
     Finding {
         row: ROW.into(),
         version: "3.15.2".into(),
+        arguments: Vec::new(),
         lane: Lane::Live,
         family: "alternating".into(),
         walker: WalkerKind::CpythonCached,

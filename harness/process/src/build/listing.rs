@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use framewalk::layout::CacheFields;
 use serde::Serialize;
 
-use super::{Build, BuildError, LayoutHints, Sanitizer, fetched, installed, probe, probe_with};
+use super::{Build, BuildError, BuildOptions, Sanitizer, fetched, installed, probe, probe_with};
 
 /// How a build got into the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,10 +72,10 @@ impl Listed {
 }
 
 /// All builds: `pythons`, then those on PATH or installed by uv or pyenv, then those fetched into `cache`. Fetches nothing.
-/// `hints` are about the layouts of `pythons`.
+/// `options` are about the layouts of `pythons`.
 #[must_use]
-pub fn listing(pythons: &[PathBuf], hints: &LayoutHints, cache: &Path) -> Vec<Listed> {
-    let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe_with(path, hints)));
+pub fn listing(pythons: &[PathBuf], options: &BuildOptions, cache: &Path) -> Vec<Listed> {
+    let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe_with(path, options)));
     let found = installed().into_iter().map(|found| Listed::new(Origin::Path, &found));
     let fetched = fetched(cache).into_iter().flatten().map(|path| Listed::new(Origin::Fetched, &probe(&path)));
     given.chain(found).chain(fetched).collect()

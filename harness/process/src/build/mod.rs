@@ -33,7 +33,7 @@ use framewalk::walker::Site;
 pub use listing::{Listed, Origin, listing};
 use model::jit_mode::JitMode;
 pub use order::OrderSource;
-pub use probe::{LayoutHints, probe, probe_with};
+pub use probe::{BuildOptions, probe, probe_with};
 pub use progress::{FetchProgress, Silent, Terminal};
 pub use run::ask;
 pub use sanitizer::Sanitizer;
@@ -43,6 +43,7 @@ pub use unwinder::{WithoutUnwinder, without_unwinder};
 
 use crate::memory::ProcessMemory;
 use crate::runtime::{RuntimeLocation, runtime_address};
+use crate::target::Interpreter;
 
 /// One CPython installation under test, without a run mode.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub struct Build {
     pub is_development: bool,
     /// The header that the user named for the order of the offsets.
     pub layout_header: Option<PathBuf>,
+    /// Arguments of the interpreter when it runs a program, before the program's own.
+    pub arguments: Vec<String>,
     /// Whether it is a debug build (`Py_DEBUG`).
     pub debug: bool,
     /// Whether it is a free-threaded build.
@@ -138,6 +141,7 @@ impl Build {
             version: layout.version,
             is_development: false,
             layout_header: None,
+            arguments: Vec::new(),
             debug: false,
             free_threaded: layout.free_threaded,
             jit_available: false,
@@ -148,9 +152,15 @@ impl Build {
 
     /// What is known about the layout of a copy of this build.
     #[must_use]
-    pub fn hints_for_copies(&self) -> LayoutHints {
+    pub fn options_for_copies(&self) -> BuildOptions {
         let proved = self.layout.as_ref().map(|proved| proved.layout).into_iter().collect();
-        LayoutHints { header: self.layout_header.clone(), proved }
+        BuildOptions { header: self.layout_header.clone(), proved, arguments: self.arguments.clone() }
+    }
+
+    /// The interpreter with its arguments.
+    #[must_use]
+    pub fn interpreter(&self) -> Interpreter<'_> {
+        Interpreter { path: &self.python, arguments: &self.arguments }
     }
 
     /// The version as the interpreter prints it: "3.16.0a2+" for a build from a checkout after 3.16.0a2.
@@ -210,7 +220,10 @@ impl BuildVariant {
 /// One row per build and run mode, in the order of `builds`.
 #[must_use]
 pub fn rows(builds: &[Arc<Build>]) -> Vec<BuildVariant> {
-    let label = |build: &Build| format!("{} {}", build.full_version(), build.kind());
+    let label = |build: &Build| {
+        let words = [build.full_version(), build.kind()].into_iter().chain(build.arguments.iter().cloned());
+        words.collect::<Vec<_>>().join(" ")
+    };
     let mut rows = Vec::new();
     for build in builds {
         let mut name = label(build);

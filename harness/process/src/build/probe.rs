@@ -51,20 +51,22 @@ struct ProbeAnswer {
 /// # Errors
 /// The reason why `path` is not a supported CPython. An unknown layout is not an error here; see [`Build::usable`].
 pub fn probe(path: &Path) -> Result<Build, BuildError> {
-    probe_with(path, &LayoutHints::default())
+    probe_with(path, &BuildOptions::default())
 }
 
-/// What is known about the layout of a build before it is probed.
+/// What is known about a build before it is probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LayoutHints {
+pub struct BuildOptions {
     /// The header with the order of the offsets, as the user named it.
     pub header: Option<PathBuf>,
     /// Layouts that were proved on other builds. A build with the same offsets may be one whose interpreter does not
     /// move the anchor as it should, which a calibration cannot tell from a wrong offset.
     pub proved: Vec<Layout>,
+    /// Arguments of the interpreter when it runs a program, before the program's own: `-X perf`.
+    pub arguments: Vec<String>,
 }
 
-impl LayoutHints {
+impl BuildOptions {
     /// Whether these offsets were proved elsewhere: on another build, or on the final release 3.15.2.
     fn are_proved(&self, layout: &Layout) -> bool {
         let known = self.proved.iter().chain(std::iter::once(&LAYOUT));
@@ -72,23 +74,23 @@ impl LayoutHints {
     }
 }
 
-/// [`probe`] with hints about the layout.
+/// [`probe`] with what the user said about the build.
 ///
 /// # Errors
 /// As [`probe`].
-pub fn probe_with(path: &Path, hints: &LayoutHints) -> Result<Build, BuildError> {
-    probe_within(path, hints, DEADLINE)
+pub fn probe_with(path: &Path, options: &BuildOptions) -> Result<Build, BuildError> {
+    probe_within(path, options, DEADLINE)
 }
 
 /// [`probe_with`] with a deadline.
-pub(super) fn probe_within(path: &Path, hints: &LayoutHints, deadline: Duration) -> Result<Build, BuildError> {
+pub(super) fn probe_within(path: &Path, options: &BuildOptions, deadline: Duration) -> Result<Build, BuildError> {
     let here = || path.to_path_buf();
     // Otherwise a name like `python3` would be searched on PATH.
     let python = std::path::absolute(path).map_err(|source| BuildError::Start { path: here(), source })?;
     if path.is_dir() {
         return Err(BuildError::Folder { path: here(), inside: interpreter_in(path) });
     }
-    let answer = ask(path, &python, deadline)?;
+    let answer = ask(path, &python, &options.arguments, deadline)?;
     if answer.implementation != "cpython" {
         return Err(BuildError::NotCPython { path: here(), implementation: answer.implementation });
     }
@@ -105,16 +107,17 @@ pub(super) fn probe_within(path: &Path, hints: &LayoutHints, deadline: Duration)
         return Err(BuildError::OtherImage { path: here(), version, image, found });
     }
     let folders: Vec<PathBuf> = answer.headers.iter().map(|folder| from_latin1(folder)).collect();
-    let header = hints.header.as_deref();
+    let header = options.header.as_deref();
     let search = OrderSearch { version, is_development: answer.development, image: &image, folders: &folders, header };
-    let layout = layout(&python, &search, hints, &section);
+    let layout = layout(&python, &search, options, &section);
     Ok(Build {
         python,
         executable: from_latin1(&answer.executable),
         image,
         version,
         is_development: answer.development,
-        layout_header: hints.header.clone(),
+        layout_header: options.header.clone(),
+        arguments: options.arguments.clone(),
         debug: answer.debug,
         free_threaded: answer.free_threaded,
         jit_available: answer.jit_available,
@@ -127,7 +130,7 @@ pub(super) fn probe_within(path: &Path, hints: &LayoutHints, deadline: Duration)
 fn layout(
     python: &Path,
     search: &OrderSearch<'_>,
-    hints: &LayoutHints,
+    options: &BuildOptions,
     section: &[u8],
 ) -> Result<ProvedLayout, LayoutRefusal> {
     framewalk::layout::header(section)?;
@@ -138,7 +141,7 @@ fn layout(
     let proved = if needs_proof && layout.walkable().is_ok() {
         match calibrate(python, &layout) {
             Ok(words) => Some(words.len()),
-            Err(CalibrationError::Anchor { proved, .. }) if hints.are_proved(&layout) => Some(proved),
+            Err(CalibrationError::Anchor { proved, .. }) if options.are_proved(&layout) => Some(proved),
             Err(error) => return Err(LayoutRefusal::Calibration { order: source.to_string(), source: error }),
         }
     } else {
@@ -148,11 +151,11 @@ fn layout(
 }
 
 /// Runs the script in `python`. Errors show the path as the user wrote it.
-fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<ProbeAnswer, BuildError> {
+fn ask(path: &Path, python: &Path, arguments: &[String], deadline: Duration) -> Result<ProbeAnswer, BuildError> {
     let here = || path.to_path_buf();
     let mut command = Command::new(python);
     // The variable turns the JIT on or off; whether the build has one does not depend on it.
-    command.args(["-I", "-S", "-c", SCRIPT]).env_remove("PYTHON_JIT");
+    command.args(arguments).args(["-I", "-S", "-c", SCRIPT]).env_remove("PYTHON_JIT");
     without_leak_search(&mut command);
     let outcome = run::run(&mut command, deadline, LIMIT).map_err(|error| match error {
         RunError::Start(source) if source.kind() == std::io::ErrorKind::NotFound => {

@@ -7,7 +7,7 @@ use framewalk::layout::CacheFields;
 use thiserror::Error;
 
 use super::{
-    Build, BuildError, BuildVariant, FetchError, FetchProgress, LayoutHints, fetch, fetched, installed, probe,
+    Build, BuildError, BuildOptions, BuildVariant, FetchError, FetchProgress, fetch, fetched, installed, probe,
     probe_with, rows,
 };
 
@@ -42,21 +42,21 @@ pub enum SelectError {
 }
 
 /// Selects exactly `pythons` if any are given, else all supported builds on `PATH` and those that uv and pyenv installed. If none of those has a frame cache,
-/// the builds in `cache` are added; they are fetched first if they are missing. `hints` are about the layouts of
+/// the builds in `cache` are added; they are fetched first if they are missing. `options` are about the layouts of
 /// `pythons`.
 ///
 /// # Errors
 /// One of `pythons` cannot be tested, or no build with a frame cache is available.
 pub fn select(
     pythons: &[PathBuf],
-    hints: &LayoutHints,
+    options: &BuildOptions,
     cache: &Path,
     progress: &mut dyn FetchProgress,
 ) -> Result<BuildSelection, SelectError> {
     let mut builds = Vec::new();
     let (mut skipped, mut notes) = (Vec::new(), Vec::new());
     for python in pythons {
-        builds.push(usable(probe_with(python, hints))?);
+        builds.push(usable(probe_with(python, options))?);
     }
     if pythons.is_empty() {
         for found in installed() {

@@ -142,7 +142,7 @@ fn a_program_that_does_not_answer_is_killed_at_the_deadline() {
     let folder = Folder::new();
     let hangs = folder.script("hangs", "sleep 1000");
     let start = Instant::now();
-    let error = probe::probe_within(&hangs, &LayoutHints::default(), Duration::from_millis(200)).unwrap_err();
+    let error = probe::probe_within(&hangs, &BuildOptions::default(), Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, BuildError::Deadline { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
@@ -184,10 +184,10 @@ fn a_prerelease_is_described_but_not_tested() {
         matches!(error, BuildError::Layout { source: LayoutRefusal::Order(OrderError::Nowhere { .. }), .. }),
         "{error}"
     );
-    let (cache, hints) = (Folder::new(), LayoutHints::default());
-    let error = select(std::slice::from_ref(&path), &hints, cache.0.path(), &mut Silent).unwrap_err();
+    let (cache, options) = (Folder::new(), BuildOptions::default());
+    let error = select(std::slice::from_ref(&path), &options, cache.0.path(), &mut Silent).unwrap_err();
     assert!(matches!(error, SelectError::Build(_)), "{error}");
-    let [listed] = &listing(&[path], &hints, cache.0.path())[..1] else { panic!("one is given") };
+    let [listed] = &listing(&[path], &options, cache.0.path())[..1] else { panic!("one is given") };
     assert_eq!((listed.origin, listed.kind.clone()), (Origin::Given, Some("release".to_owned())));
     assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("--layout-header")), "{listed:?}");
 }
@@ -197,8 +197,8 @@ fn an_order_that_is_not_proved_is_refused() {
     let folder = Folder::new();
     let path = folder.python("cpython", 0x0310_00f0, false, &folder.image(Some(&runtime(0x0310_00f0, 0))));
     let header = folder.0.path().join("header.h");
-    let hints = LayoutHints { header: Some(header.clone()), proved: Vec::new() };
-    let refused = || probe_with(&path, &hints).unwrap().layout.unwrap_err();
+    let options = BuildOptions { header: Some(header.clone()), ..BuildOptions::default() };
+    let refused = || probe_with(&path, &options).unwrap().layout.unwrap_err();
     assert!(matches!(refused(), LayoutRefusal::Order(OrderError::Unreadable { .. })), "{}", refused());
     std::fs::write(&header, "typedef struct _Py_DebugOffsets { char cookie[8]; uint64_t version, x; } z;").unwrap();
     assert!(matches!(refused(), LayoutRefusal::Order(OrderError::Header { .. })), "{}", refused());
@@ -221,7 +221,7 @@ fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) ->
     let (python, version) = (PathBuf::from(python), VersionHex(0x030f_02f0));
     let (executable, image) = (python.clone(), python.clone());
     let sanitizers = BTreeSet::new();
-    let (is_development, layout_header) = (false, None);
+    let (is_development, layout_header, arguments) = (false, None, Vec::new());
     Arc::new(Build {
         python,
         executable,
@@ -229,6 +229,7 @@ fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) ->
         version,
         is_development,
         layout_header,
+        arguments,
         debug,
         free_threaded,
         jit_available,
