@@ -28,7 +28,7 @@ use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use model::workload::{Family, Overrides};
-use process::build::{Build, BuildOptions, BuildVariant, SiteError, fetched, probe_with};
+use process::build::{Build, BuildOptions, BuildVariant, LocateError, fetched, probe_with};
 use process::memory::{ProcessMemory, read_only};
 use process::program::Program;
 use process::runtime::{RuntimeError, RuntimeLocation, runtime_address};
@@ -56,7 +56,7 @@ pub enum AttachError {
     Runtime(#[from] RuntimeError),
     /// Its layout is unknown.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Site(#[from] LocateError),
     /// Its layout cannot be walked.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -286,7 +286,10 @@ fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation) -> Result<
     if let Some(build) = candidates.iter().filter_map(|path| probe_with(path, &named).ok()).find(same) {
         return Ok((build, true));
     }
-    Ok((Build::of_process(executable, &mut ProcessMemory::new(options.pid), location).map_err(SiteError::from)?, false))
+    Ok((
+        Build::of_process(executable, &mut ProcessMemory::new(options.pid), location).map_err(LocateError::from)?,
+        false,
+    ))
 }
 
 /// The process to sample, and whether its anchors may be written.

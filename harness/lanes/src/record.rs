@@ -15,7 +15,7 @@ use framewalk::thread_state::thread_states;
 use framewalk::walker::{Site, Unsupported, Walker};
 use model::account::AccountFrame;
 use model::workload::{Family, Mode, Parameters, generate};
-use process::build::{BuildVariant, SiteError};
+use process::build::{BuildVariant, LocateError};
 use process::gate::GateError;
 use process::memory::ProcessMemory;
 use process::target::{LaunchError, StopError, Target};
@@ -64,7 +64,7 @@ pub enum RecordError {
     Stop(#[from] StopError),
     /// The target has no `_PyRuntime`, or its layout is unknown.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Site(#[from] LocateError),
     /// The offsets are not in the built-in order, by which a snapshot is replayed.
     #[error(transparent)]
     Layout(#[from] LayoutError),

@@ -17,13 +17,13 @@ type Place = (usize, UnitOffset);
 
 /// A member of a structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct StructMember {
     /// Its name.
     pub name: String,
     /// Its offset in the structure, in bytes.
     pub offset: u64,
     /// The members of its own type, if that is a structure.
-    pub members: Vec<Member>,
+    pub members: Vec<StructMember>,
 }
 
 /// The debug information of a file.
@@ -75,7 +75,7 @@ impl<'a> DebugInfo<'a> {
     /// The members of the first complete structure of this name, with the members of its structures, in the order of
     /// their offsets.
     #[must_use]
-    pub fn members(&self, structure: &str) -> Option<Vec<Member>> {
+    pub fn members(&self, structure: &str) -> Option<Vec<StructMember>> {
         let complete = |place| self.all_members(self.structure(place)?, 2).filter(|members| !members.is_empty());
         self.called(structure).find_map(complete)
     }
@@ -187,7 +187,7 @@ impl<'a> DebugInfo<'a> {
         Some(members)
     }
 
-    fn all_members(&self, structure: Place, depth: usize) -> Option<Vec<Member>> {
+    fn all_members(&self, structure: Place, depth: usize) -> Option<Vec<StructMember>> {
         let inside = |place: Place| {
             let structure = self.structure(place).filter(|_| depth > 1)?;
             self.all_members(structure, depth - 1)
@@ -195,7 +195,7 @@ impl<'a> DebugInfo<'a> {
         let members = self.direct_members(structure)?.into_iter();
         let member = |(name, offset, place): (String, u64, Option<Place>)| {
             let members = place.and_then(inside).unwrap_or_default();
-            Member { name, offset, members }
+            StructMember { name, offset, members }
         };
         Some(members.map(member).collect())
     }

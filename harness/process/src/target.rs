@@ -83,14 +83,14 @@ impl From<ChildError> for StopError {
 
 /// An interpreter and its arguments before the program.
 #[derive(Clone, Copy, Debug)]
-pub struct Interpreter<'a> {
+pub struct PythonCommand<'a> {
     /// The file to execute.
     pub path: &'a Path,
     /// For example `-X perf`.
     pub arguments: &'a [String],
 }
 
-impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Interpreter<'a> {
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for PythonCommand<'a> {
     fn from(path: &'a P) -> Self {
         Self { path: path.as_ref(), arguments: &[] }
     }
@@ -117,7 +117,7 @@ impl Target {
     /// # Errors
     /// The folder is not writable, the interpreter does not start, or it is not ready before `deadline`.
     pub fn launch<'a>(
-        python: impl Into<Interpreter<'a>>,
+        python: impl Into<PythonCommand<'a>>,
         jit: Option<bool>,
         source: &str,
         folder: &Path,
@@ -132,7 +132,7 @@ impl Target {
     /// # Errors
     /// As [`Target::launch`].
     pub fn launch_repeatable<'a>(
-        python: impl Into<Interpreter<'a>>,
+        python: impl Into<PythonCommand<'a>>,
         jit: Option<bool>,
         source: &str,
         folder: &Path,
@@ -170,7 +170,7 @@ impl Target {
     /// # Errors
     /// As [`Target::launch`].
     pub fn launch_program<'a>(
-        python: impl Into<Interpreter<'a>>,
+        python: impl Into<PythonCommand<'a>>,
         jit: Option<bool>,
         program: &UserProgram,
         stops: bool,
@@ -469,13 +469,13 @@ fn fresh_folder(parent: &Path) -> Result<TempDir, LaunchError> {
 }
 
 /// A command for an interpreter that ignores the user's environment and folders.
-pub(super) fn isolated(python: Interpreter<'_>, jit: Option<bool>) -> Command {
+pub(super) fn isolated(python: PythonCommand<'_>, jit: Option<bool>) -> Command {
     // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
     undisturbed(python, jit, &["-s", "-P", "-S", "-B", "-u"])
 }
 
 /// A command for an interpreter with these options and without the user's `PYTHON*` variables.
-fn undisturbed(Interpreter { path, arguments }: Interpreter<'_>, jit: Option<bool>, options: &[&str]) -> Command {
+fn undisturbed(PythonCommand { path, arguments }: PythonCommand<'_>, jit: Option<bool>, options: &[&str]) -> Command {
     // The child's working folder is another one, so a relative path must be made absolute. A bare name is looked up in
     // `PATH`.
     let absolute = path.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(path).ok());

@@ -16,7 +16,7 @@ use framewalk::thread_state::{Window, thread_states, write_anchor};
 use framewalk::walker::Site;
 use iced_x86::Register;
 use nix::libc::{self, user_regs_struct};
-use process::build::{Build, SiteError};
+use process::build::{Build, LocateError};
 use process::gate::GateError;
 use process::memory::ProcessMemory;
 use process::target::{LaunchError, StopError, Target};
@@ -53,7 +53,7 @@ pub enum CoverageError {
     Launch(#[from] LaunchError),
     /// The target's `_PyRuntime` was not found, or its offsets are unknown.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Site(#[from] LocateError),
     /// The target cannot be watched, or it ended.
     #[error(transparent)]
     Trace(#[from] TraceError),

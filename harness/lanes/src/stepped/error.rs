@@ -7,7 +7,7 @@ use model::invariants::Violation;
 use model::schedule::cast::ProfilerId;
 use model::workload::Family;
 use nix::errno::Errno;
-use process::build::SiteError;
+use process::build::LocateError;
 use process::gate::GateError;
 use process::target::{Ended, LaunchError};
 use process::trace::TraceError;
@@ -35,7 +35,7 @@ pub enum RigError {
     Launch(#[from] LaunchError),
     /// Its `_PyRuntime` was not found, or its layout is unknown.
     #[error(transparent)]
-    Site(#[from] SiteError),
+    Site(#[from] LocateError),
     /// The walker does not work on the build.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),

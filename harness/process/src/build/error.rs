@@ -48,7 +48,7 @@ pub enum LayoutRefusal {
 
 /// Why a process of a build cannot be walked.
 #[derive(Debug, Error)]
-pub enum SiteError {
+pub enum LocateError {
     /// `_PyRuntime` was not found.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
-pub use error::{BuildError, LayoutRefusal, SiteError};
+pub use error::{BuildError, LayoutRefusal, LocateError};
 pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
 use framewalk::layout::{CacheFields, Layout, VersionHex, WordOrder};
 use framewalk::walker::Site;
@@ -43,7 +43,7 @@ pub use unwinder::{WithoutUnwinder, without_unwinder};
 
 use crate::memory::ProcessMemory;
 use crate::runtime::{RuntimeLocation, runtime_address};
-use crate::target::Interpreter;
+use crate::target::PythonCommand;
 
 /// One CPython installation under test, without a run mode.
 #[derive(Clone, Debug)]
@@ -111,12 +111,12 @@ impl Build {
     ///
     /// # Errors
     /// The process has ended or cannot be read, or its table is not the build's.
-    pub fn site(&self, pid: i32) -> Result<Site, SiteError> {
-        let proved = self.layout.as_ref().map_err(|error| SiteError::Layout(error.clone()))?;
+    pub fn site(&self, pid: i32) -> Result<Site, LocateError> {
+        let proved = self.layout.as_ref().map_err(|error| LocateError::Layout(error.clone()))?;
         let runtime = runtime_address(pid)?.address;
         let layout = proved.order.read(&mut ProcessMemory::new(pid), runtime).map_err(LayoutRefusal::from)?;
         if layout != proved.layout {
-            return Err(SiteError::OtherBuild { pid, version: self.full_version() });
+            return Err(LocateError::OtherBuild { pid, version: self.full_version() });
         }
         Ok(Site { layout, runtime })
     }
@@ -159,8 +159,8 @@ impl Build {
 
     /// The interpreter with its arguments.
     #[must_use]
-    pub fn interpreter(&self) -> Interpreter<'_> {
-        Interpreter { path: &self.python, arguments: &self.arguments }
+    pub fn interpreter(&self) -> PythonCommand<'_> {
+        PythonCommand { path: &self.python, arguments: &self.arguments }
     }
 
     /// The version as the interpreter prints it: "3.16.0a2+" for a build from a checkout after 3.16.0a2.

@@ -13,7 +13,7 @@ pub use header::HeaderError;
 use object::read::ReadCache;
 use thiserror::Error;
 
-use crate::debug_info::{self, DebugInfo, Member};
+use crate::debug_info::{self, DebugInfo, StructMember};
 
 /// The structure whose order is needed.
 const STRUCTURE: &str = "_Py_DebugOffsets";
@@ -178,7 +178,7 @@ fn of_image(image: &Path) -> Option<WordOrder> {
 }
 
 fn order(types: &DebugInfo<'_>) -> Option<WordOrder> {
-    let all = types.members(STRUCTURE)?.into_iter().flat_map(|member: Member| {
+    let all = types.members(STRUCTURE)?.into_iter().flat_map(|member: StructMember| {
         let section = member.name;
         let inside = member.members.into_iter().map(|word| format!("{section}.{}", word.name)).collect::<Vec<_>>();
         if inside.is_empty() { vec![section] } else { inside }
