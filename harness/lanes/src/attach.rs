@@ -86,6 +86,8 @@ pub struct AttachOptions<'a> {
     pub confidence: f64,
     /// The header with the order of the offsets, if the user named one.
     pub layout_header: Option<&'a Path>,
+    /// Whether the walkers may read a free-threaded build.
+    pub free_threaded: bool,
     /// Where fetched builds are kept. The process may run one of them.
     pub cache: &'a Path,
     /// Set when the user stops the run.
@@ -103,6 +105,8 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
     let program = program.map_err(|source| AttachError::Program { pid: options.pid, source })?;
     let (build, has_unwinder) = own_build(options, &location)?;
     let site = build.site(options.pid)?;
+    let allow = |layout: Layout| if options.free_threaded { layout.with_free_threaded() } else { layout };
+    let site = Site { layout: allow(site.layout), ..site };
     let layout = site.layout;
     layout.walkable()?;
     let can_write = options.write && layout.frame_cache() == CacheFields::AnchorAndSequence;

@@ -223,6 +223,9 @@ pub struct Attach {
     /// The header with the order of its offsets: pycore_debug_offsets.h of its source
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub layout_header: Option<PathBuf>,
+    /// Read a free-threaded build, too. No such build was ever tested; what comes out is no verdict about CPython
+    #[arg(long, help_heading = "Run")]
+    pub experimental_free_threaded: bool,
     /// Allow writes to the process's anchors, which cached walkers need. Without it, only uncached walkers run
     #[arg(long, help_heading = "Run")]
     pub write: bool,
