@@ -24,6 +24,8 @@ mod folder;
 mod interrupt;
 pub mod merge;
 #[cfg(target_arch = "x86_64")]
+mod mutant_steps;
+#[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
 mod output;
