@@ -15,8 +15,6 @@ pub mod program;
 pub mod runtime;
 pub mod script;
 pub mod spawner;
-#[cfg(target_arch = "x86_64")]
-pub mod stepper;
 pub mod target;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;
