@@ -20,3 +20,4 @@ pub mod target;
 pub mod trace;
 mod unwind_reply;
 pub mod unwinder;
+mod unwinder_error;
