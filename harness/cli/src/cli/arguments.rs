@@ -11,7 +11,7 @@ use model::lane::Lane;
 use model::run::finding::Fingerprint;
 use model::schedule::shard::Shard;
 use model::workload::Family;
-use sim::prove::search::{Reads, SoughtStack};
+use sim::prove::options::{Reads, SoughtStack};
 use sim::variation::Variation;
 
 use crate::cli::bench_arguments::Bench;
