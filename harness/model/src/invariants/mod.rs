@@ -51,7 +51,7 @@
 //! stopped, agreement with an uncached walk of the same state checks it in full. While the target runs, legality is the
 //! observable part of existence.
 
-mod existence;
+pub(crate) mod existence;
 
 use std::fmt;
 

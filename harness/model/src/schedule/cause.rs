@@ -7,7 +7,7 @@ use framewalk::frame::Frame;
 use super::cast::{Lifecycle, ProfilerId};
 use super::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use super::{AccessKind, Point};
-use crate::invariants::SampleFault;
+use crate::invariants::existence::SampleFault;
 
 /// The cause of a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::cast::ProfilerScript;
 use super::shape::Shape;
-use crate::invariants::SampleFault;
+use crate::invariants::existence::SampleFault;
 use crate::lane::Lane;
 
 /// What the cache answered, without the reason for a miss.
