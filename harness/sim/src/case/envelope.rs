@@ -4,22 +4,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use framewalk::printable::excerpt;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::error::{CaseError, excerpt};
+use super::error::CaseError;
+use super::format::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::pretty;
-
-/// The `format` field of every case file.
-pub const FORMAT: &str = "framediff-case";
-/// The newest supported version; all from 1 on are supported. Increment it when the fields around a case change, or
-/// when there is a kind of case that an older framediff cannot run. An older framediff then reports the version that it
-/// does not know.
-pub(super) const VERSION: u64 = 3;
-/// Files above this size, in bytes, are rejected.
-pub(super) const SIZE_LIMIT: u64 = 16 << 20;
-/// The `kind` of stepped cases.
-pub(super) const STEPPED: &str = "stepped";
 
 /// What runs the case.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-pub(super) use framewalk::printable::excerpt;
 use thiserror::Error;
 
-use super::envelope::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
+use super::format::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::stepped::BadStepped;
 
 /// Why a case cannot be loaded or saved.

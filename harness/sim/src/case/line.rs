@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, Mode, Names, Parameters};
 
-use super::envelope::VERSION;
-use super::error::excerpt;
+use super::format::VERSION;
 use super::stepped::{BadStepped, BuildIdentity, SteppedCase, WorkloadIdentity};
 
 /// The prefix of every such line.

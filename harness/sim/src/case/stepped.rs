@@ -26,8 +26,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
+use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::schedule::cast::ProfilerScript;
@@ -37,8 +37,7 @@ use model::workload::{Family, Mode, Parameters, Workload, generate};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::envelope::{CaseKind, Envelope, load};
-use super::error::{CaseError, excerpt};
+use super::format::VERSION;
 
 /// A CPython build and run mode. Steps are stores of its machine code; another build may have other stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -185,7 +184,7 @@ pub enum BadStepped {
     #[error("{0}")]
     Inconsistent(String),
     /// A one-line case with an unknown version.
-    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
+    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = VERSION)]
     UnknownVersion(String),
     /// The generator now produces another program.
     #[error(
@@ -261,66 +260,5 @@ impl SteppedCase {
             return wrong(format!("the move {one} is inside of a read, but reads are not torn"));
         }
         Ok(())
-    }
-}
-
-/// A stepped case with the note from its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SteppedFile {
-    /// What the case shows, or where it came from.
-    pub note: String,
-    /// The case.
-    pub case: SteppedCase,
-}
-
-impl SteppedFile {
-    /// Loads a file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not a stepped case. The error names the file.
-    pub fn load(path: &Path) -> Result<Self, CaseError> {
-        load(path, Self::parse)
-    }
-
-    /// Parses the content of a file.
-    ///
-    /// # Errors
-    /// It is not a stepped case.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
-        Self::open(Envelope::parse(bytes)?)
-    }
-
-    pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {
-        let CaseKind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
-        let case: SteppedCase = serde_json::from_value(envelope.case)
-            .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
-        case.check()?;
-        if version < case.version() {
-            return Err(CaseError::Damaged(format!("its version is {version}, and it has a field of a later one")));
-        }
-        Ok(Self { note: envelope.note, case })
-    }
-
-    /// The content of a file with this case.
-    ///
-    /// # Errors
-    /// The case is inconsistent, so it could not be loaded again.
-    pub fn text(&self) -> Result<String, CaseError> {
-        Ok(self.envelope()?.text())
-    }
-
-    /// Saves the case in `folder` under a name derived from its content. Returns the path.
-    ///
-    /// # Errors
-    /// As [`SteppedFile::text`], or the file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
-        self.envelope()?.save(folder)
-    }
-
-    fn envelope(&self) -> Result<Envelope, CaseError> {
-        self.case.check()?;
-        let case = serde_json::to_value(&self.case)
-            .map_err(|why| CaseError::NotWritable { target: super::envelope::STEPPED, why: why.to_string() })?;
-        Ok(Envelope { kind: CaseKind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
     }
 }

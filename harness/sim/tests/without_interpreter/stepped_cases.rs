@@ -10,9 +10,9 @@ use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::{Value, json};
 use sim::case::error::CaseError;
-use sim::case::file::{AnyCaseFile, CaseFile};
+use sim::case::file::{AnyCaseFile, CaseFile, SteppedFile};
 use sim::case::line::is_line;
-use sim::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, WorkloadIdentity};
 
 fn case() -> SteppedCase {
     let parameters =
