@@ -13,7 +13,8 @@ use lanes::bundle::archive::{BundleError, is_bundle};
 use lanes::bundle::{Bundle, name};
 use model::jit_mode::JitMode;
 use process::build::{BuildVariant, SelectError, Terminal, cache_folder, select};
-use sim::case::stepped::{BuildIdentity, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::BuildIdentity;
 use sim::snapshot::Snapshot;
 
 use crate::cli::arguments::{Check, Cli, Replay, Verb};

@@ -23,7 +23,8 @@ use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
-use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, tell};

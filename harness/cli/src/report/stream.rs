@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Write};
 
 use framewalk::printable::excerpt;
 use model::run::event::{Consumer, Event};
-use model::run::item::Results;
+use model::run::results::Results;
 use model::run::summary::{Rules, Summary};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -11,7 +11,8 @@ use model::invariants::SampleFault;
 use model::schedule::Schedule;
 use model::workload::{FrameSize, Names};
 use serde_json::Value;
-use sim::case::stepped::{SteppedCase, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::SteppedCase;
 
 use crate::common;
 use crate::common::command::{Outcome, outcome};

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use model::run::known::KnownFailure;
-use sim::case::stepped::SteppedFile;
+use sim::case::file::SteppedFile;
 
 use super::history::picture;
 use super::stacks::{beside_words, side_by_side};
