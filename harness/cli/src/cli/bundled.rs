@@ -17,8 +17,9 @@ use sim::case::file::SteppedFile;
 use sim::case::stepped::BuildIdentity;
 use sim::snapshot::Snapshot;
 
-use crate::cli::arguments::{Check, Cli, Replay, Verb};
+use crate::cli::arguments::{Cli, Replay, Verb};
 use crate::cli::check::{Checked, run_check};
+use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::replay_command::quote_path;

@@ -19,7 +19,7 @@ use process::build::BuildVariant;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
-use crate::cli::arguments::Check;
+use crate::cli::check_arguments::Check;
 use crate::cli::explanation::explanation;
 use crate::cli::folder;
 use crate::cli::output::{Failure, tell};

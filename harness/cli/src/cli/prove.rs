@@ -24,9 +24,9 @@ use sim::truth::TrueChain;
 use sim::workloads;
 use sim::workloads::SimWorkload;
 
-use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit::Ending;
 use crate::cli::output::Failure;
+use crate::cli::prove_arguments::{Prove, ProvedWalker};
 use crate::cli::reports::Reporting;
 
 /// Searches the interleavings of each workload.
