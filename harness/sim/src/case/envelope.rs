@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use framewalk::printable::excerpt;
+use model::digest;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::error::CaseError;
 use super::format::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
@@ -82,8 +82,8 @@ impl Envelope {
     /// Saves the case in `folder` under a name derived from its content. Returns the path.
     pub(super) fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
         let content = self.text();
-        let digest = Sha256::digest(content.as_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mut name = digest::of_bytes(content.as_bytes());
+        name.truncate(32);
         let path = folder.join(name + ".json");
         let write = || fs::create_dir_all(folder).and_then(|()| fs::write(&path, &content));
         write().map_err(|why| CaseError::system("write", &path, &why))?;
