@@ -25,6 +25,7 @@ use crate::drivers::{RenewedUnwinder, UnwinderPool};
 use crate::owner::Owner;
 use crate::recorder::CellRecorder;
 use crate::session::{Gone, Session, Vitality};
+use crate::shared_code::{SharedCode, ThreadCode};
 #[cfg(target_arch = "x86_64")]
 use crate::stops::AtStores;
 use crate::stops::Stops;
@@ -98,6 +99,10 @@ pub(super) struct Lane<'a> {
     pub(super) before: HashMap<Address, Before>,
     /// The state of each thread, in the order of the interpreter's list.
     pub(super) standings: Vec<Standing>,
+    /// The code of each thread's frames, in the same order.
+    pub(super) thread_codes: Vec<ThreadCode>,
+    /// Which functions the addresses of code were seen with.
+    pub(super) shared_code: SharedCode,
     /// What our own uncached walker saw the last time.
     pub(super) last: Option<Sample>,
     pub(super) random: ChaCha8Rng,
@@ -151,6 +156,8 @@ impl<'a> Lane<'a> {
             codes: Decoder::new(site.layout),
             before: HashMap::new(),
             standings: Vec::new(),
+            thread_codes: Vec::new(),
+            shared_code: SharedCode::default(),
             last: None,
             random: ChaCha8Rng::seed_from_u64(cell.id.seed),
             session,

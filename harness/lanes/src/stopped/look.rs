@@ -32,6 +32,7 @@ use crate::leaf;
 use crate::owner::{Taken, UnwinderReport};
 use crate::recorder::{CellRecorder, Evidence};
 use crate::session::Session;
+use crate::shared_code::ThreadCode;
 use crate::status::status;
 use crate::stops::Stops;
 
@@ -54,6 +55,7 @@ impl Lane<'_> {
             recorder.count(WalkerKind::OwnUncached, thread);
             self.judge_truth(recorder, thread);
         }
+        self.shared_code.learn(&self.thread_codes, &truth.threads);
         recorder.spent(WalkerKind::OwnUncached, spent);
         recorder.end_of(Phase::Judging);
 
@@ -68,10 +70,7 @@ impl Lane<'_> {
                 let walker = sample.walker;
                 let report = UnwinderReport { counters, threads: told, owed: None, listing };
                 let taken = Taken { sample, unwinder: Some(report) };
-                let grammar = self.grammar.as_ref();
-                let stopped =
-                    Stopped { grammar, truth: &truth.threads, by: &self.uncached, standings: &self.standings };
-                compare(recorder, stopped, None, &taken);
+                compare(recorder, self.stopped(&truth), None, &taken);
                 recorder.spent(walker, spent);
             }
             recorder.end_of(Phase::Judging);
@@ -94,10 +93,9 @@ impl Lane<'_> {
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(taken) = taken {
-                let grammar = self.grammar.as_ref();
-                let stopped =
-                    Stopped { grammar, truth: &truth.threads, by: &self.uncached, standings: &self.standings };
-                let compared = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
+                let mut attributions = std::mem::take(&mut self.attributions);
+                let compared = compare(recorder, self.stopped(&truth), attributions.get_mut(turn), &taken);
+                self.attributions = attributions;
                 if let (Some(number), Some(owed)) = (compared.raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
                 }
@@ -114,6 +112,18 @@ impl Lane<'_> {
             self.looks += 1;
         }
         Ok(truth)
+    }
+
+    /// What is known about the target at this stop, for comparisons.
+    fn stopped<'b>(&'b self, truth: &'b Sample) -> Stopped<'b> {
+        Stopped {
+            grammar: self.grammar.as_ref(),
+            truth: &truth.threads,
+            by: &self.uncached,
+            standings: &self.standings,
+            codes: &self.thread_codes,
+            shared: &self.shared_code,
+        }
     }
 
     /// Judges whether a cached walker used its cache correctly and left the anchor where it should. The threads before
@@ -209,6 +219,7 @@ impl Lane<'_> {
         let pid = target.pid();
         self.before.clear();
         self.standings.clear();
+        self.thread_codes.clear();
         let threads = thread_states(memory, &site.layout, site.runtime)?;
         let ids: Vec<u64> = threads.iter().map(|thread| thread.native_thread_id).collect();
         for thread in threads {
@@ -227,6 +238,8 @@ impl Lane<'_> {
             let (state, depth) = (thread.address, links.len());
             let owner = thread.interpreter;
             self.standings.push(Standing { state, native_thread_id, owner, interpreter, leaf, links: depth, status });
+            let codes = links.iter().filter(|frame| frame.is_python()).map(|frame| frame.code).collect();
+            self.thread_codes.push(ThreadCode { interpreter: owner, codes });
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {

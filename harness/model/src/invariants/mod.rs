@@ -76,6 +76,12 @@ pub enum Difference {
         /// Frame index.
         index: usize,
     },
+    /// A different function, that of code which another interpreter had at the address of the frame's code. The
+    /// stacks are the same otherwise.
+    OtherInterpretersCode {
+        /// Frame index.
+        index: usize,
+    },
     /// The same function on another line.
     Line {
         /// Frame index.
@@ -95,6 +101,7 @@ impl Difference {
         match self {
             Self::Length => "length",
             Self::Function { .. } => "function",
+            Self::OtherInterpretersCode { .. } => "code-of-another-interpreter",
             Self::Line { .. } => "line",
             Self::Column { .. } => "column",
         }
@@ -395,6 +402,11 @@ impl fmt::Display for Violation {
                 write!(f, "{}; the released builds pass this schedule", fingerprint.fault.describe())
             }
             Self::Legality { illegal } => illegal.fmt(f),
+            Self::Agreement { other, difference: Difference::OtherInterpretersCode { .. } } => write!(
+                f,
+                "{other} saw another function in the same state; the one that is named here was that of code which \
+                 another interpreter had at the same address"
+            ),
             Self::Agreement { other, difference } => {
                 write!(f, "{other} saw a different {} in the same state", difference.name())
             }
