@@ -8,7 +8,7 @@ use crate::memory::Address;
 pub struct Site {
     /// Field offsets of the build.
     pub layout: Layout,
-    /// Address of `_PyRuntime`.
+    /// Address of `_PyRuntime` in the target's memory.
     pub runtime: Address,
 }
 

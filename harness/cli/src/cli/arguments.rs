@@ -98,7 +98,7 @@ pub enum Verb {
 /// Arguments of `builds`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Builds {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Fetch what `check` would fetch if there were no other build
@@ -112,7 +112,7 @@ pub struct Builds {
 /// Arguments of `attach`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Attach {
-    /// The process
+    /// The process to sample
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
     /// How long to sample it

@@ -26,13 +26,13 @@ const PROGRAM_EXCLUDES: [&str; 9] =
 /// Arguments of `check`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Check {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Test only this run mode of each build
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// What is run.
+    /// Which cells of the matrix run.
     #[command(flatten)]
     pub selection: Selection,
     /// Run this Python program instead of generated ones, in the stopped lane; with --lane live, in the live lane. Walkers

@@ -55,7 +55,7 @@ fn contender(arguments: &Prove) -> Result<WalkerSpec, Failure> {
     };
     for weakening in &arguments.weaken {
         if !weakening.applies_to(kind) {
-            return Err(format!("{kind} has no check that `{weakening}` could leave out").into());
+            return Err(format!("`{weakening}` does not apply to {kind}").into());
         }
     }
     Ok(WalkerSpec { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })

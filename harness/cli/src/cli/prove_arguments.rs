@@ -14,7 +14,7 @@ use crate::cli::values::{all_weakenings, named, simulated_workloads, variations}
 /// Arguments of `prove`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prove {
-    /// The walker
+    /// The walker to test
     #[arg(long, value_name = "WALKER", default_value = "own-reference", help_heading = "Walker")]
     pub walker: ProvedWalker,
     /// Leave this check out of the walker; repeatable
@@ -29,7 +29,7 @@ pub struct Prove {
     /// Let another profiler anchor a thread's current frame at any moment; with a number, at most that often
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
     pub other_profiler: Option<Option<u8>>,
-    /// Number of samples
+    /// Number of samples that the walker takes
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
     /// What counts as wrong
@@ -55,9 +55,9 @@ pub struct Prove {
 /// The walkers that can be proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum ProvedWalker {
-    /// The reference walker
+    /// The walker that verifies each of its stacks
     OwnReference,
-    /// CPython 3.15's protocol
+    /// The cached walker, by the protocol of CPython 3.15
     OwnCached,
     /// The reference walker as first designed: anchor first, without the later checks
     AnchorFirst,

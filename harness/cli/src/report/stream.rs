@@ -22,7 +22,6 @@ pub const VERSION: u32 = 1;
 /// Longer lines are rejected, in bytes. No line that framediff writes comes near this limit.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// The header line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,

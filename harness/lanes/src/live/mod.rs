@@ -134,7 +134,7 @@ enum Part {
 enum Pair {
     /// Our own implementation of CPython's protocol.
     Own,
-    /// CPython's own unwinder.
+    /// CPython's own unwinder, with and without its cache.
     Cpython,
 }
 

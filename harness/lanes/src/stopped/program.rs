@@ -110,7 +110,7 @@ enum End {
     Failed(Ended),
     /// It replaced itself by another program.
     Replaced,
-    /// It is traced.
+    /// Another process traces it, or it asked for that.
     Traced,
 }
 

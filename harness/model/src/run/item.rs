@@ -12,7 +12,7 @@ pub struct Item {
     pub name: String,
     /// The build, or the simulated interpreter, for example `3.15.2 release`.
     pub of: String,
-    /// Its verdict.
+    /// Whether it is right.
     pub verdict: Verdict,
     /// How long it took, in seconds.
     pub seconds: f64,

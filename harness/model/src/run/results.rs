@@ -16,9 +16,9 @@ pub const VERSION: u32 = 1;
 /// The items of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// [`KIND`].
+    /// Always [`KIND`], which distinguishes the document from others.
     pub kind: String,
-    /// [`VERSION`].
+    /// The version of the format, [`VERSION`].
     pub version: u32,
     /// The version of framediff that wrote the document.
     pub framediff: String,

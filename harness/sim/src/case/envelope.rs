@@ -17,7 +17,7 @@ use super::pretty;
 pub(super) enum CaseKind {
     /// A fuzz target, by name. Version 1; its files have a target instead of a kind.
     Fuzz(String),
-    /// The stepped lane.
+    /// The stepped lane, from version 2 on.
     Stepped {
         /// Version of the file, 2 or later.
         version: u64,
@@ -51,12 +51,12 @@ impl Envelope {
                 other => return Err(CaseError::UnknownKind(excerpt(other))),
             },
             Some(other) => return Err(CaseError::UnknownVersion(other)),
-            None => return Err(CaseError::Damaged("its version is no number".into())),
+            None => return Err(CaseError::Damaged("its version is not a number".into())),
         };
         let note = text(&mut fields, "note")?;
         let case = take(&mut fields, "case")?;
         match fields.keys().next() {
-            Some(name) => Err(CaseError::Damaged(format!("it has a field {:?} too many", excerpt(name)))),
+            Some(name) => Err(CaseError::Damaged(format!("it has an unknown field {:?}", excerpt(name)))),
             None => Ok(Self { kind, note, case }),
         }
     }
@@ -107,6 +107,6 @@ fn take(fields: &mut Map<String, Value>, name: &str) -> Result<Value, CaseError>
 fn text(fields: &mut Map<String, Value>, name: &str) -> Result<String, CaseError> {
     match take(fields, name)? {
         Value::String(text) => Ok(text),
-        _ => Err(CaseError::Damaged(format!("its {name} is no text"))),
+        _ => Err(CaseError::Damaged(format!("its {name} is not a text"))),
     }
 }

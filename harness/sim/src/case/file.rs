@@ -44,11 +44,11 @@ impl AnyCaseFile {
 
 /// A loaded case of a fuzz target.
 pub struct CaseFile {
-    /// The fuzz target.
+    /// The fuzz target that runs it.
     pub target: &'static dyn AnyFuzzTarget,
     /// What the case shows, or where it came from.
     pub note: String,
-    /// The case.
+    /// The case, decoded and checked.
     pub case: Box<dyn AnyCase>,
 }
 
@@ -99,7 +99,7 @@ impl CaseFile {
 pub struct SteppedFile {
     /// What the case shows, or where it came from.
     pub note: String,
-    /// The case.
+    /// The case, decoded and checked.
     pub case: SteppedCase,
 }
 
@@ -126,7 +126,7 @@ impl SteppedFile {
             .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
         case.check()?;
         if version < case.version() {
-            return Err(CaseError::Damaged(format!("its version is {version}, and it has a field of a later one")));
+            return Err(CaseError::Damaged(format!("its version is {version}, but it has a field of a later version")));
         }
         Ok(Self { note: envelope.note, case })
     }

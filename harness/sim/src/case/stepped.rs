@@ -62,7 +62,7 @@ impl fmt::Display for BuildIdentity {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadIdentity {
-    /// Its family.
+    /// The family of the program.
     pub family: Family,
     /// [`Mode::Rounds`] moves the target store by store, [`Mode::GatedRounds`] from gate to gate. Other modes have no
     /// rounds, so a schedule has no starting point.
@@ -100,7 +100,7 @@ impl std::str::FromStr for SourceDigest {
     fn from_str(text: &str) -> Result<Self, String> {
         let well_formed = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let parsed = well_formed.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        parsed.map(Self).ok_or_else(|| format!("{:?} are not 16 hexadecimal digits", excerpt(text)))
+        parsed.map(Self).ok_or_else(|| format!("{:?} is not 16 hexadecimal digits", excerpt(text)))
     }
 }
 
@@ -170,7 +170,7 @@ pub struct SteppedCase {
     pub loads: bool,
     /// Where the target moved.
     pub schedule: Schedule,
-    /// What failed.
+    /// How the last sample is wrong.
     pub fingerprint: SteppedFingerprint,
 }
 
@@ -184,7 +184,7 @@ pub enum BadStepped {
     #[error("{0}")]
     Inconsistent(String),
     /// A one-line case with an unknown version.
-    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = VERSION)]
+    #[error("it has version {0}, but this framediff reads 2 to {known}: use the framediff that made it, or a newer one", known = VERSION)]
     UnknownVersion(String),
     /// The generator now produces another program.
     #[error(
@@ -223,7 +223,7 @@ impl SteppedCase {
         let Self { build, workload, walker, schedule, .. } = self;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
         if build.version.is_empty() || build.version.len() > 40 || !build.version.bytes().all(plain) {
-            return wrong(format!("{:?} is no version of a CPython", excerpt(&build.version)));
+            return wrong(format!("{:?} is not a version of CPython", excerpt(&build.version)));
         }
         let family = workload.family;
         if workload.parameters.clone().within_bounds(family) != workload.parameters {
@@ -245,19 +245,19 @@ impl SteppedCase {
             return wrong(format!("the cast is {}, but the fingerprint is of {}", self.cast, self.fingerprint.cast));
         }
         if let Some(weakening) = self.weakenings.iter().find(|weakening| !weakening.applies_to(*walker)) {
-            return wrong(format!("{walker} has no check that `{weakening}` could leave out"));
+            return wrong(format!("`{weakening}` does not apply to {walker}"));
         }
         if !(1..=MOST_SAMPLES).contains(&self.samples) {
-            return wrong(format!("it has {} samples: 1 to {MOST_SAMPLES} can be run", self.samples));
+            return wrong(format!("it has {} samples; 1 to {MOST_SAMPLES} are allowed", self.samples));
         }
         if schedule.total_steps() > MOST_STEPS {
-            return wrong(format!("it has {} steps: up to {MOST_STEPS} can be run", schedule.total_steps()));
+            return wrong(format!("it has {} steps; at most {MOST_STEPS} are allowed", schedule.total_steps()));
         }
         if let Some(one) = schedule.moves.iter().find(|one| one.at.sample >= self.samples) {
-            return wrong(format!("the move {one} is in a sample that is not taken: there are {}", self.samples));
+            return wrong(format!("the move {one} is in a sample that is not taken; the case has {}", self.samples));
         }
         if let Some(one) = schedule.moves.iter().find(|one| one.at.word > 0 && !self.tearing) {
-            return wrong(format!("the move {one} is inside of a read, but reads are not torn"));
+            return wrong(format!("the move {one} is inside a read, but reads are not torn"));
         }
         Ok(())
     }

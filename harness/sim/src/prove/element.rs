@@ -9,7 +9,7 @@ pub type Id = u32;
 /// A state that the interpreter may be in, with what matters of the way there.
 #[derive(Clone, Copy, Debug)]
 pub struct Element {
-    /// The state.
+    /// The state of the interpreter.
     pub config: Config,
     /// The stacks since the sample began, as a bit set of their numbers in the graph.
     pub seen: u128,

@@ -27,7 +27,7 @@ pub struct Answers {
     pub partial_hits: u64,
     /// Walks with a miss.
     pub misses: u64,
-    /// Rejected walks.
+    /// Walks that returned no stack.
     pub rejected: u64,
 }
 
@@ -51,7 +51,7 @@ impl Answers {
 
 /// Shared by all explorations of a search.
 pub struct SharedSearch<'a> {
-    /// The program's graph.
+    /// The states of the program, and the steps between them.
     pub graph: &'a Graph,
     /// The options of the search.
     pub options: &'a ProofOptions<'a>,
@@ -66,7 +66,7 @@ pub struct SharedSearch<'a> {
 pub struct Task<'a> {
     /// The walker's memory before the sample.
     pub memory: &'a Memory,
-    /// The sampled threads.
+    /// The threads that one sample walks.
     pub unit: &'a [usize],
     /// The highest cost, if costs are counted.
     pub limit: Option<u32>,

@@ -96,7 +96,7 @@ impl Collector {
         }
     }
 
-    /// Returns everything collected.
+    /// Everything that was collected, by what the walker remembers.
     #[must_use]
     pub fn into_found(self) -> Found {
         let mut found = Found::default();

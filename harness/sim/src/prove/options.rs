@@ -38,7 +38,7 @@ pub enum Reads {
 pub struct ProofOptions<'a> {
     /// The walker to be searched. It must have a cache.
     pub walker: &'a WalkerSpec,
-    /// Most samples.
+    /// How many samples a course has at most.
     pub samples: u32,
     /// The wrong stacks that end it.
     pub sought: SoughtStack,

@@ -57,10 +57,10 @@ pub struct Counterexample {
     pub possible: u128,
 }
 
-/// A finished search.
+/// What a search found, and how far it got.
 #[derive(Debug)]
 pub struct ProofReport {
-    /// How it ended.
+    /// Whether a wrong stack was found.
     pub outcome: SearchOutcome,
     /// Number of states: states of the interpreter, each combined with what the walker has read and what its cache
     /// holds.

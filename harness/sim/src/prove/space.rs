@@ -77,13 +77,13 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// The program's graph.
+    /// The states of the program, and the steps between them.
     #[must_use]
     pub fn graph(&self) -> &'a Graph {
         self.graph
     }
 
-    /// Number of states.
+    /// How many states have an id.
     #[must_use]
     pub fn len(&self) -> usize {
         self.configs.len()

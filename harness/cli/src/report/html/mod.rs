@@ -51,7 +51,7 @@ pub fn render(all: &[Saved]) -> String {
                     h1 { "framediff: " (verdict) }
                     @if let [one] = all { p { (shown(&one.report().in_short())) } }
                     @if several {
-                        p { (plural(all.len(), "report")) " on this page, the worst of which decides:" }
+                        p { (plural(all.len(), "report")) " on this page. The worst verdict counts:" }
                         ul { @for (index, one) in all.iter().enumerate() {
                             li {
                                 (tag(colour(one.report().verdict()), &one.report().verdict().to_string())) " "
@@ -66,7 +66,7 @@ pub fn render(all: &[Saved]) -> String {
                         (content(&one.content))
                     }
                 } }
-                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A click on a command selects it." }
+                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". Click a command to select it." }
             }
         }
     };

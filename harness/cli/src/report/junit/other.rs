@@ -25,7 +25,7 @@ pub(super) fn measured(saved: &Saved) -> TestCase {
     }
 }
 
-/// A judged item.
+/// The test case of a judged item.
 pub(super) fn item(item: &Item) -> TestCase {
     let name = format!("{}, {}", item.of, item.name);
     let mut case = match item.verdict {
