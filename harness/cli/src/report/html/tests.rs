@@ -7,7 +7,7 @@ use model::run::fixtures::{cache_worse, finding, frame, run, summary};
 
 use super::render;
 use crate::report::explain::{self, Explanation};
-use crate::report::saved::{Content, Explained, Saved};
+use crate::report::saved::{Content, ReplayedCase, Saved};
 
 fn check(findings: Vec<Finding>) -> Saved {
     let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();
@@ -112,7 +112,7 @@ fn an_explanation_has_its_picture_and_its_cause() {
     };
     let page = render(&[Saved {
         name: "e".into(),
-        content: Content::Explanation(Explained { document: Box::new(document), known: None }),
+        content: Content::Explanation(ReplayedCase { document: Box::new(document), known: None }),
     }]);
     has(
         &page,
@@ -120,7 +120,7 @@ fn an_explanation_has_its_picture_and_its_cause() {
             "<h1>framediff: fail</h1>",
             "<svg class=\"history\"",
             "the anchor was written at 0.2 for a_leaf",
-            "1 other stack the target had",
+            "1 other stack that the target had",
             "framediff replay framediff@2@x",
         ],
     );

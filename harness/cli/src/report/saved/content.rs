@@ -37,14 +37,14 @@ pub enum Content {
     /// A comparison of two reports.
     Comparison(Box<ComparisonDocument>),
     /// A replayed case of the stepped lane.
-    Explanation(Explained),
+    Explanation(ReplayedCase),
     /// A saved case of the stepped lane.
     Case(KnownCase),
 }
 
 /// A replayed case of the stepped lane.
 #[derive(Debug)]
-pub struct Explained {
+pub struct ReplayedCase {
     /// What the replay showed.
     pub document: Box<ExplanationDocument>,
     /// The known failure that matches it.
@@ -237,7 +237,7 @@ impl SavedReport for ComparisonDocument {
     }
 }
 
-impl SavedReport for Explained {
+impl SavedReport for ReplayedCase {
     fn what(&self) -> &'static str {
         "an explanation"
     }

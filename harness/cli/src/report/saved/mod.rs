@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-pub use self::content::{Content, Explained, KnownCase, SavedReport};
+pub use self::content::{Content, KnownCase, ReplayedCase, SavedReport};
 use self::parse::{content, read};
 
 /// The `kind` and version of a document that holds several documents.

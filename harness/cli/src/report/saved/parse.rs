@@ -15,7 +15,7 @@ use sim::case::file::AnyCaseFile;
 use sim::case::format::FORMAT;
 use sim::case::stepped::SteppedCase;
 
-use super::{Content, Explained, KnownCase, SavedError};
+use super::{Content, KnownCase, ReplayedCase, SavedError};
 use crate::report::compare::document as comparison;
 use crate::report::stream::{self, RecordedRun};
 use crate::report::{explain, searches};
@@ -67,7 +67,7 @@ impl Content {
                 document.case.parse().map_err(|why| foreign(&format!("its case cannot be used: {why}")))?;
             let version = document.build.split(' ').next().unwrap_or_default();
             let known = known_case(&case, version, known);
-            return Ok(Self::Explanation(Explained { document: Box::new(document), known }));
+            return Ok(Self::Explanation(ReplayedCase { document: Box::new(document), known }));
         }
         if text("kind") == Some(results::KIND) {
             return content(name, "a report of judged items", results::VERSION, value).map(Box::new).map(Self::Results);
