@@ -5,7 +5,7 @@ use std::fmt::Write;
 use framewalk::printable::{clean, excerpt};
 use model::run::document::Document;
 use model::run::group::Group;
-use model::run::item::Results;
+use model::run::results::Results;
 use model::run::verdict::{Doubt, Failure, Verdict};
 
 use crate::report::human;

@@ -21,6 +21,7 @@ pub mod observed;
 pub mod part;
 pub mod phases;
 pub mod profiles;
+pub mod results;
 pub mod summary;
 pub mod verdict;
 pub mod version;

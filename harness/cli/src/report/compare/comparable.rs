@@ -67,7 +67,7 @@ impl ComparableReport {
             Content::Mutants(report) => Ok(Self::of_mutants(&report)),
             other => Err(SavedError::Foreign {
                 name,
-                why: format!("it is {}, which has no failures to compare", other.what()),
+                why: format!("it is {}, which has no failures to compare", other.report().what()),
                 wanted: COMPARED,
             }),
         }

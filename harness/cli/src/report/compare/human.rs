@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use framewalk::printable::clean;
 
-use super::{ComparisonDocument, Fate};
+use super::document::{ComparisonDocument, Fate};
 use crate::report::text::{paragraph, plural};
 
 /// At most this many places are listed.
