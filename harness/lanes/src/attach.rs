@@ -11,8 +11,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use framewalk::layout::{CacheFields, LayoutError};
+use framewalk::layout::{CacheFields, Layout, LayoutError};
 use framewalk::sample::WalkerKind;
+use framewalk::walker::Site;
 use model::jit_mode::JitMode;
 use model::lane::Lane;
 use model::oracle::statistics::Demand;
