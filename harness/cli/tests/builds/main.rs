@@ -9,6 +9,7 @@ mod builds;
 mod calibration;
 mod code_objects;
 mod fetch;
+mod free_threaded;
 mod peers;
 mod sanitizers;
 mod workloads;

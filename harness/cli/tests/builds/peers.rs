@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use framewalk::layout::VersionHex;
 use lab::peers::cpython_tests::{Finish, PeerError, Suite, TestOutcome, Which, run};
 use nix::sys::signal::Signal;
-use process::build::{Archive, Build, FetchError, Silent, cache_folder, fetch_tests, fetch_tests_from, probe};
+use process::build::{
+    Archive, Build, Companion, FetchError, Silent, cache_folder, fetch_companion, fetch_companion_from, probe,
+};
 use process::target::ChildEnd;
 use tempfile::TempDir;
 
@@ -212,16 +214,17 @@ fn cache_with(version: &str) -> TempDir {
 fn tests_are_fetched_once() {
     let cache = cache_folder(None).unwrap();
     let version = probe(&common::fetched()[0]).unwrap().version;
-    let folder = fetch_tests(version, &cache, &mut Silent).unwrap();
+    let folder = fetch_companion(Companion::Tests, version, &cache, &mut Silent).unwrap();
     assert!(folder.join("test_external_inspection.py").is_file());
-    assert_eq!(fetch_tests_from(&dead(), version, &cache, &mut Silent).unwrap(), folder);
+    assert_eq!(fetch_companion_from(&dead(), Companion::Tests, version, &cache, &mut Silent).unwrap(), folder);
 }
 
 #[test]
 fn tests_of_another_version_are_not_fetched() {
     let cache = cache_with("3.15.2-1");
-    let error = fetch_tests_from(&dead(), VersionHex(0x030f_03f0), cache.path(), &mut Silent).unwrap_err();
-    assert!(matches!(error, FetchError::TestsOfAnother { .. }), "{error}");
+    let error = fetch_companion_from(&dead(), Companion::Tests, VersionHex(0x030f_03f0), cache.path(), &mut Silent)
+        .unwrap_err();
+    assert!(matches!(error, FetchError::CompanionOfAnother { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("3.15.3") && text.contains("3.15.2-1") && text.contains("libpython3.15-testsuite"), "{text}");
 }
@@ -230,8 +233,9 @@ fn tests_of_another_version_are_not_fetched() {
 fn a_version_missing_from_the_archive_is_named_with_the_next_step() {
     let cache = cache_with("3.15.2-0.0");
     let archive = Archive::of_this_machine().unwrap();
-    let error = fetch_tests_from(&archive, VersionHex(0x030f_02f0), cache.path(), &mut Silent).unwrap_err();
-    assert!(matches!(error, FetchError::TestsNotOffered { .. }), "{error}");
+    let error = fetch_companion_from(&archive, Companion::Tests, VersionHex(0x030f_02f0), cache.path(), &mut Silent)
+        .unwrap_err();
+    assert!(matches!(error, FetchError::CompanionNotOffered { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("3.15.2-0.0") && text.contains("Remove"), "{text}");
 }
@@ -239,7 +243,8 @@ fn a_version_missing_from_the_archive_is_named_with_the_next_step() {
 #[test]
 fn a_failed_fetch_of_tests_leaves_no_complete_folder() {
     let cache = cache_with("3.15.2-1");
-    let error = fetch_tests_from(&dead(), VersionHex(0x030f_02f0), cache.path(), &mut Silent).unwrap_err();
+    let error = fetch_companion_from(&dead(), Companion::Tests, VersionHex(0x030f_02f0), cache.path(), &mut Silent)
+        .unwrap_err();
     assert!(matches!(error, FetchError::Network { .. }), "{error}");
     assert!(!cache.path().join("debian-3.15-tests").exists());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use framewalk::printable::{excerpt, last_words};
-use process::build::{Build, FetchError, FetchProgress, fetch_tests};
+use process::build::{Build, Companion, FetchError, FetchProgress, fetch_companion};
 use process::script::Script;
 use process::target::ChildEnd;
 use serde::{Deserialize, Serialize};
@@ -182,7 +182,7 @@ impl Suite {
         if has_own(build, progress)? {
             return Ok(Self::Own);
         }
-        Ok(Self::Folder(fetch_tests(build.version, cache, progress)?))
+        Ok(Self::Folder(fetch_companion(Companion::Tests, build.version, cache, progress)?))
     }
 
     fn folder(&self) -> Option<&Path> {

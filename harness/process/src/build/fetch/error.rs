@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::Companion;
+
 use super::super::BuildError;
 
 /// Why a fetch failed. Files it had fetched by then stay in the folder for the next run.
@@ -116,29 +118,32 @@ pub enum FetchError {
         /// The error of probing it.
         source: Box<BuildError>,
     },
-    /// No interpreter of this version was fetched, so its tests are not available.
+    /// No interpreter of this version was fetched, so its companions are not available.
     #[error(
-        "CPython {version} comes without its tests, and tests are fetched only for the CPython in {}{}: install the \
-         tests that belong to it (Debian's are in the package libpython3.15-testsuite), or test the CPython that \
-         framediff fetches",
-        cache.display(), fetched(.have)
+        "CPython {version} comes without its {what}, and {what} are fetched only for the CPython in {}{}: install the \
+         {what} that belong to it (Debian's are in the package {}), or test the CPython that framediff fetches",
+        cache.display(), fetched(.have), companion.package(), what = companion.name()
     )]
-    TestsOfAnother {
-        /// The version whose tests were requested.
+    CompanionOfAnother {
+        /// What was requested.
+        companion: Companion,
+        /// The version for which it was requested.
         version: String,
-        /// The cache folder, whose interpreter is the only one with fetched tests.
+        /// The cache folder, whose interpreter is the only one with fetched companions.
         cache: PathBuf,
         /// The package version of the interpreters in the folder, if there are any.
         have: Option<String>,
     },
-    /// The archive no longer has the tests of this version.
+    /// The archive no longer has the companion of this version.
     #[error(
-        "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again to fetch \
-         both again, or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its \
-         snapshot archive) and name the folder of its test_external_inspection.py with --peer-tests",
-        folder.display()
+        "{uri} does not offer the {} of the fetched CPython {version}: {detail}\nRemove {} and run again to fetch \
+         both again, or unpack {} {version} from elsewhere (Debian keeps old versions in its snapshot archive); for \
+         tests, name the folder of their test_external_inspection.py with --peer-tests",
+        companion.name(), folder.display(), companion.package()
     )]
-    TestsNotOffered {
+    CompanionNotOffered {
+        /// What was requested.
+        companion: Companion,
         /// The URI of the Debian archive.
         uri: String,
         /// The package version of the fetched interpreters.
@@ -208,7 +213,7 @@ pub(super) fn need_space(folder: &Path, total: u64, there: u64) -> Result<(), Fe
 
 /// Fails early if there is not enough space for the unpacked tests. They are text, seven times as large as their
 /// package.
-pub(super) fn need_space_for_tests(folder: &Path, size: u64) -> Result<(), FetchError> {
+pub(super) fn need_space_for_companion(folder: &Path, size: u64) -> Result<(), FetchError> {
     let need = size.saturating_mul(9);
     match free(folder) {
         Some(free) if free < need => Err(FetchError::DiskFull { folder: folder.to_path_buf(), free, need }),

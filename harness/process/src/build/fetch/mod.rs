@@ -7,23 +7,24 @@
 //! CACHE/debian-3.15.unpacking/  packages being unpacked
 //! CACHE/debian-3.15/            complete: appears by a rename and never changes afterwards
 //! CACHE/debian-3.15-tests/      CPython's own tests, if they were requested; made in the same way
+//! CACHE/debian-3.15-headers/    its headers, likewise
 //! ```
 //! The machine's own apt does the work with the machine's proxies, keys and mirror. It keeps its state in the cache, so
 //! it needs no privileges and changes nothing in the system.
 
 mod apt;
 mod archive;
+mod companion;
 mod error;
 mod lock;
-mod tests_of;
 mod unpack;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use archive::Archive;
+pub use companion::{Companion, fetch_companion, fetch_companion_from};
 pub use error::FetchError;
-pub use tests_of::{fetch_tests, fetch_tests_from};
 
 use self::apt::Apt;
 use super::FetchProgress;
