@@ -27,6 +27,9 @@ pub mod continuous_integration {}
 #[doc = include_str!("../../guide/benchmarks.md")]
 pub mod benchmarks {}
 
+#[doc = include_str!("../../guide/layouts.md")]
+pub mod layouts {}
+
 #[doc = include_str!("../../guide/limits.md")]
 pub mod limits {}
 
