@@ -134,6 +134,7 @@ impl Hunter<'_> {
             budget: trial.budget,
             stops: trial.stops,
             schedules: trial.schedules,
+            live: None,
             jobs: self.jobs,
             known: self.known,
             profiles: false,
