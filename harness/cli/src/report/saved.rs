@@ -205,7 +205,7 @@ impl Saved {
             Content::Results(results) => results.in_short(),
             Content::Comparison(document) => {
                 let changes = &document.comparison.changes;
-                let new = changes.iter().filter(|change| change.fate == compare::Fate::New).count();
+                let new = changes.iter().filter(|change| change.fate == model::run::comparison::Fate::New).count();
                 format!("{}, {new} new", plural(changes.len(), "failure"))
             }
             Content::Explanation(document, of) => format!("{}{}", document.fingerprint, known(of)),
@@ -350,7 +350,8 @@ impl Content {
 
 /// The known failure that matches a case, unless checks were left out of its walker.
 fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Option<KnownFailure> {
-    known.find_stepped(&case.fingerprint, version, case.workload.family).filter(|_| case.weakenings.is_empty()).cloned()
+    let known = known.find_stepped(&case.fingerprint, version, case.workload.family);
+    known.filter(|_| case.weakenings.is_empty()).map(|known| known.entry.clone())
 }
 
 /// Reads a file; returns its name and its content.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::lane::Lane;
 use crate::run::bounds::LiveBounds;
 use crate::run::cell::Row;
-use crate::run::comparison::{self, ComparableReport, ReportComparison, undescribed_key};
+use crate::run::comparison::{self, Change, ComparableReport, ReportComparison, undescribed_key};
+use crate::run::distinct::DistinctViolation;
 use crate::run::document::Document;
 use crate::run::verdict::{Doubt, Failure, Judgement, LineVerdict};
 
@@ -112,6 +113,33 @@ impl Document {
         doubts.extend(untested);
         self.judgement = Judgement::new(failures, doubts, advice);
         self.groups = self.grouped();
+    }
+
+    /// The change of a violation against the base.
+    #[must_use]
+    pub fn change_of(&self, violation: &DistinctViolation) -> Option<&Change> {
+        let (_, key) = comparison::key(violation);
+        self.baseline.as_ref()?.comparison.changes.iter().find(|change| change.fingerprint == key)
+    }
+
+    /// The commands that replay the schedules of a change that passed on the base and fail now.
+    #[must_use]
+    pub fn replays_of(&self, change: &Change) -> Vec<String> {
+        let is_its = |violation: &&DistinctViolation| comparison::key(violation).1 == change.fingerprint;
+        let replay = self.violations.iter().find(is_its).map(|violation| violation.first.replay.as_str());
+        // The command of a failed schedule ends with its case.
+        let start = replay.and_then(|replay| replay.rsplit_once(' ')).map_or("framediff replay", |(start, _)| start);
+        change.cases.iter().map(|case| format!("{start} {case}")).collect()
+    }
+
+    /// Says that the run has no base to be judged against, for these reasons.
+    pub fn lacks_base(&mut self, base: &str, why: &[String]) {
+        let comparison = ReportComparison::default();
+        self.baseline = Some(Baseline { base: base.to_owned(), builds: Vec::new(), comparison });
+        let Judgement { failures, mut doubts, advice, .. } = self.judgement.clone();
+        doubts.retain(|doubt| *doubt != Doubt::NothingRan);
+        doubts.extend(why.iter().map(|why| Doubt::BaseNotTested { why: why.clone() }));
+        self.judgement = Judgement::new(failures, doubts, advice);
     }
 
     /// Judges the lines of the table anew: of those with violations, only what is new fails.

@@ -105,7 +105,15 @@ pub fn tally() -> Tally {
 
 pub fn started(cells: &[CellId]) -> Event {
     let plan = cells.iter().map(|cell| PlannedCell::new(cell.clone(), Expected::ALL)).collect();
-    Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60), stops: None, schedules: None, part: None }
+    Event::RunStarted {
+        rows: vec![row()],
+        plan,
+        seed: 42,
+        budget: Duration::from_secs(60),
+        stops: None,
+        schedules: None,
+        part: None,
+    }
 }
 
 /// The events of a cell that runs without problems.

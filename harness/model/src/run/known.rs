@@ -337,9 +337,7 @@ impl KnownFailures {
         describes: impl Fn(&KnownFailure) -> bool,
     ) -> Option<KnownMatch<'_>> {
         let mut described = self.iter().filter(|known| describes(known));
-        described.find_map(|entry| {
-            Some(KnownMatch { entry, confirmation: entry.applies_to(version, same_protocol)? })
-        })
+        described.find_map(|entry| Some(KnownMatch { entry, confirmation: entry.applies_to(version, same_protocol)? }))
     }
 
     /// Whether an entry may excuse the finding. A rate is excused only up to what the released builds showed with that
@@ -462,7 +460,11 @@ mod tests {
                 // With another protocol it is another failure.
                 let other = Finding { frame_cache: "anchor only".into(), ..finding.clone() };
                 let known = kept.find(&other).map(|known| known.confirmation);
-                assert_eq!(known, Some(Confirmation::Seen).filter(|seen| *seen == confirmation), "{cause} in {version}");
+                assert_eq!(
+                    known,
+                    Some(Confirmation::Seen).filter(|seen| *seen == confirmation),
+                    "{cause} in {version}"
+                );
             }
         }
         assert_eq!(kept.find(&fixtures::cache_worse("of-no-known-cause")), None);

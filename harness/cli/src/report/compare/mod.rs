@@ -1,7 +1,7 @@
 //! The comparison of two saved reports: [`model::run::comparison`] for the documents of every verb that has failures.
 
 mod comparable;
-mod human;
+pub(super) mod human;
 #[cfg(test)]
 mod tests;
 

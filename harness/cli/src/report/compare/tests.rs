@@ -14,7 +14,9 @@ use model::run::fixtures::{cache_worse, cell, finding, run, summary, with_tally}
 use model::run::verdict::Verdict;
 use tempfile::TempDir;
 
-use crate::report::compare::{self, Fate, ReportComparison, compare};
+use model::run::comparison::{Fate, ReportComparison};
+
+use crate::report::compare::{self, compare};
 use crate::report::fixtures::search as search_of;
 use crate::report::json;
 use crate::report::searches::{self, SearchEnd};

@@ -127,7 +127,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The result of comparing two reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportComparison {
     /// Every failure of either report, in the order of [`Fate`], then by fingerprint.
     pub changes: Vec<Change>,

@@ -118,7 +118,8 @@ fn id(number: u32) -> ScheduleId {
 fn stepped(ran: &[u32], failed: &[u32]) -> Document {
     const TEXT: &str = "stepped/cpython-cached/spliced/full-hit/function/read-frame..write-anchor";
     let fingerprint = TEXT.parse().unwrap();
-    let violation = Violation::Existence { fingerprint, case: "framediff@1".into(), index: None, kept: false, seen: true };
+    let violation =
+        Violation::Existence { fingerprint, case: "framediff@1".into(), index: None, kept: false, seen: true };
     let finding = Finding { lane: Lane::Stepped, violation, cause: None, count: failed.len() as u64, ..finding() };
     let stepped = cell(Lane::Stepped);
     let mut schedules = RanSchedules::default();
@@ -172,7 +173,8 @@ fn a_base_that_was_not_tested_is_no_base() {
     ] {
         let judged = against(&base, now());
         assert_eq!(judged.judgement.verdict, Verdict::Inconclusive, "{words}: {:?}", judged.judgement);
-        let doubts: BTreeMap<String, ()> = judged.judgement.doubts.iter().map(|doubt| (doubt.to_string(), ())).collect();
+        let doubts: BTreeMap<String, ()> =
+            judged.judgement.doubts.iter().map(|doubt| (doubt.to_string(), ())).collect();
         assert!(doubts.keys().any(|doubt| doubt.contains(words)), "{doubts:?}");
     }
 }

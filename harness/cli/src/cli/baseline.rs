@@ -1,0 +1,218 @@
+//! `check --baseline`: the same run on the build that a change is compared with, or the report of such a run.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use framewalk::printable::clean;
+use lanes::check::run::{part_of_budget, reported};
+use lanes::check::{BUDGET, SCHEDULES, STOPS};
+use model::lane::Lane;
+use model::run::baseline::mismatches;
+use model::run::cell::Row;
+use model::run::document::Document;
+use model::run::event::{Consumer, Event};
+use model::run::known::KnownFailures;
+use model::run::summary::{Rules, Summary};
+use process::build::{BuildError, BuildVariant, SelectError};
+
+use crate::cli::arguments::{Check, Selection};
+use crate::cli::check::{self, Extent};
+use crate::cli::output::{Failure, tell};
+use crate::cli::values::{check_jobs_by_default, random_seed};
+use crate::report::progress::Progress;
+use crate::report::saved::{Content, Saved};
+
+/// Of the numbers with which the action tests a build, a run with the default budget has one in so many: it also runs
+/// the live lane, and all of it twice.
+const FEWER: u32 = 3;
+/// A run with fewer stops or schedules does not reach every outcome of the cache.
+const FEWEST: u32 = 30;
+/// How many times its budget a run may take whose numbers are not the user's. Only a slow or busy machine needs more than
+/// the budget.
+const PATIENCE: u32 = 4;
+
+/// A base as it was given.
+pub(super) struct Base {
+    /// How reports name it.
+    pub(super) name: String,
+    path: PathBuf,
+    /// Its report, if it is one.
+    report: Option<Box<Document>>,
+}
+
+/// A base after its run.
+pub(super) enum Tested {
+    /// The report of the run.
+    Yes(Box<Document>),
+    /// It cannot be tested, or not as a base of these builds, for these reasons.
+    No(Vec<String>),
+}
+
+impl Base {
+    /// Reads the base if it is a report. Anything that the kernel could execute is taken for an interpreter.
+    ///
+    /// # Errors
+    /// It is a file, but neither an interpreter nor a report of `check`.
+    pub(super) fn open(path: &Path, known: &KnownFailures) -> Result<Self, Failure> {
+        let name = clean(&path.display().to_string());
+        let mut start = [0; 4];
+        let is_text = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
+        let is_program = start == *b"\x7fELF" || start.starts_with(b"#!");
+        if is_program || !is_text && !path.is_file() {
+            return Ok(Self { name, path: path.to_owned(), report: None });
+        }
+        match Saved::load(path, known)?.content {
+            Content::Check(document) => Ok(Self { name, path: path.to_owned(), report: Some(document) }),
+            other => Err(format!(
+                "{name} is {}; --baseline takes an interpreter, or the JSON report of `check` or `merge`",
+                other.what()
+            )
+            .into()),
+        }
+    }
+
+    /// The arguments for both runs, with everything decided that decides what runs: what the base's report says, or
+    /// else what the user or the budget says.
+    ///
+    /// # Errors
+    /// The user wants a run that is not the report's.
+    pub(super) fn settle(&self, arguments: &Check) -> Result<Check, Failure> {
+        let Selection { seed, .. } = arguments.selection;
+        let mut settled = arguments.clone();
+        if let Some(report) = &self.report {
+            self.agree("seed", seed, Some(report.seed))?;
+            self.agree("stops", arguments.stops, report.stops)?;
+            self.agree("schedules", arguments.schedules, report.schedules)?;
+            settled.selection.seed = Some(report.seed);
+            (settled.stops, settled.schedules) = (report.stops, report.schedules);
+            if report.stops.or(report.schedules).is_none() {
+                tell(
+                    "note: time bounded the run of the base, so this one has other stops and schedules; bound both with \
+                     --stops and --schedules",
+                );
+            }
+        } else {
+            settled.selection.seed = Some(seed.unwrap_or_else(random_seed));
+            if !is_numbered(arguments) {
+                let share = arguments.budget.as_secs_f64() / (BUDGET.as_secs_f64() * f64::from(FEWER));
+                settled.stops = Some(number(STOPS, share));
+                settled.schedules = Some(number(SCHEDULES, share));
+            }
+        }
+        Ok(settled)
+    }
+
+    fn agree<T: PartialEq + std::fmt::Display>(
+        &self,
+        option: &str,
+        wanted: Option<T>,
+        base: Option<T>,
+    ) -> Result<(), Failure> {
+        match (wanted, base) {
+            (Some(wanted), Some(base)) if wanted != base => Err(format!(
+                "the base {} ran with --{option} {base}, so it is no base for --{option} {wanted}: leave --{option} out, \
+                 or run the base again",
+                self.name
+            )
+            .into()),
+            (Some(wanted), None) => Err(format!(
+                "the base {} did not run with --{option}, so it is no base for --{option} {wanted}: run the base again \
+                 with it",
+                self.name
+            )
+            .into()),
+            (None, _) | (Some(_), Some(_)) => Ok(()),
+        }
+    }
+
+    /// How long each of the two runs may take. `given` are the user's own arguments.
+    pub(super) fn extent(&self, given: &Check, rows: &[BuildVariant]) -> Extent {
+        if self.report.is_some() || is_numbered(given) {
+            return Extent { budget: given.budget, live: None };
+        }
+        let jobs = given.jobs.map_or_else(check_jobs_by_default, std::num::NonZero::get);
+        let is_live_only =
+            !given.selection.lane.is_empty() && given.selection.lane.iter().all(|lane| *lane == Lane::Live);
+        let part = match rows.first() {
+            Some(row) if !is_live_only => part_of_budget(row, Lane::Live, jobs),
+            Some(_) | None => 1.0,
+        };
+        Extent { budget: given.budget * PATIENCE, live: Some(given.budget.mul_f64(part)) }
+    }
+
+    /// Runs the base like the builds in `rows`, unless it is a report.
+    ///
+    /// # Errors
+    /// There is no such base, or the run cannot be set up.
+    pub(super) fn test(
+        self,
+        arguments: &Check,
+        rows: &[BuildVariant],
+        extent: Extent,
+        rules: &Rules,
+    ) -> Result<Tested, Failure> {
+        let now: Vec<Row> = rows.iter().map(reported).collect();
+        if let Some(report) = self.report {
+            let why = mismatches(&now, &report.builds);
+            return Ok(if why.is_empty() { Tested::Yes(report) } else { Tested::No(why) });
+        }
+        let base = match check::rows(arguments, std::slice::from_ref(&self.path)) {
+            Ok(base) => base,
+            Err(error) => match error.downcast_ref::<SelectError>() {
+                Some(SelectError::Build(BuildError::NotFound { .. } | BuildError::Folder { .. })) | None => {
+                    return Err(format!("--baseline: {error}").into());
+                }
+                Some(_) => return Ok(Tested::No(vec![error.to_string()])),
+            },
+        };
+        let why = mismatches(&now, &base.iter().map(reported).collect::<Vec<_>>());
+        if !why.is_empty() {
+            return Ok(Tested::No(why));
+        }
+        let names: Vec<&str> = base.iter().map(|row| row.name.as_str()).collect();
+        tell(&format!("note: the base runs first: {}", names.join(", ")));
+        let mut run =
+            BaseRun { summary: Summary::new(rules.clone()), progress: Progress::on_stderr(rules.known.clone()) };
+        check::run_on(arguments, &base, extent, &rules.known, &mut run)?;
+        Ok(Tested::Yes(Box::new(Document::from(&run.summary))))
+    }
+}
+
+/// Whether the user says how much each lane tests.
+fn is_numbered(arguments: &Check) -> bool {
+    arguments.stops.is_some() || arguments.schedules.is_some()
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive number of stops")]
+fn number(of: u32, share: f64) -> u32 {
+    ((f64::from(of) * share).min(f64::from(u32::MAX)) as u32).max(FEWEST)
+}
+
+/// Consumes the events of the base's run.
+struct BaseRun {
+    summary: Summary,
+    progress: Progress,
+}
+
+impl Consumer for BaseRun {
+    fn event(&mut self, event: &Event) {
+        self.summary.event(event);
+        self.progress.event(event);
+    }
+}
+
+/// The events of a run of these builds that tests nothing, because its base was not tested.
+pub(super) fn nothing_ran(rows: &[BuildVariant], seed: u64, budget: Duration, consumer: &mut dyn Consumer) {
+    consumer.event(&Event::RunStarted {
+        rows: rows.iter().map(reported).collect(),
+        plan: Vec::new(),
+        seed,
+        budget,
+        stops: None,
+        schedules: None,
+        part: None,
+    });
+    consumer.event(&Event::RunFinished { interrupted: false });
+}
