@@ -24,9 +24,8 @@ use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::report::progress::Progress;
 use crate::report::saved::{Content, Saved};
 
-/// Of the numbers with which the action tests a build, a run with the default budget has one in so many: it also runs
-/// the live lane, and all of it twice.
-const FEWER: u32 = 3;
+/// The action stops each target this many times as often as a run with the default budget, which has a live lane, too.
+const FEWER: f64 = 3.0;
 /// A run with fewer stops or schedules does not reach every outcome of the cache.
 const FEWEST: u32 = 30;
 /// How many times its budget a run may take whose numbers are not the user's. Only a slow or busy machine needs more than
@@ -96,8 +95,8 @@ impl Base {
         } else {
             settled.selection.seed = Some(seed.unwrap_or_else(random_seed));
             if !is_numbered(arguments) {
-                let share = arguments.budget.as_secs_f64() / (BUDGET.as_secs_f64() * f64::from(FEWER));
-                settled.stops = Some(number(STOPS, share));
+                let share = arguments.budget.as_secs_f64() / BUDGET.as_secs_f64();
+                settled.stops = Some(number(STOPS, share / FEWER));
                 settled.schedules = Some(number(SCHEDULES, share));
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lab::mutants::code::Kind;
 use lab::mutants::coverage::{CoveragePlan, Run, measure};
 use lab::mutants::fault::{Edit, Fault};
-use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::hunt::{Hunted, Hunter, ShownByOriginals};
 use lab::mutants::image::{BinaryImage, ImageError};
 use lab::mutants::install::Starter;
 use lab::mutants::subject::mutants;
@@ -42,6 +42,7 @@ fn hunt(build: Build, family: Family) -> Hunted {
         jobs: 1,
         folder: folder.path().to_owned(),
         interrupted: &AtomicBool::new(false),
+        shown: ShownByOriginals::default(),
     };
     let row = BuildVariant { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
     hunter.hunt(&row, 2)

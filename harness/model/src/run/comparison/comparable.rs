@@ -28,8 +28,8 @@ pub struct ComparableReport {
     pub schedules: BTreeMap<Place, String>,
     /// The schedules that passed at a place, one by one.
     pub passed: BTreeMap<Place, BTreeSet<ScheduleId>>,
-    /// The counts of the live lane at a place.
-    pub rates: BTreeMap<Place, Tally>,
+    /// What was counted at a place.
+    pub tallies: BTreeMap<Place, Tally>,
     /// Reasons other than failures why the run does not pass.
     pub doubts: BTreeSet<String>,
     /// What failed.
@@ -56,6 +56,8 @@ pub struct Found {
     pub count: u64,
     /// The places where it was seen.
     pub places: BTreeSet<Place>,
+    /// How often it was seen at a place, if that is known.
+    pub counts: BTreeMap<Place, u64>,
     /// The schedules that showed it, one by one.
     pub schedules: Vec<(Place, FailedSchedule)>,
 }
@@ -90,9 +92,7 @@ impl ComparableReport {
         let CellId { row, lane, family, .. } = &report.cell;
         for (&walker, tally) in report.tallies.iter().filter(|(_, tally)| tally.accepted() > 0) {
             let place = place(row, *lane, family, walker);
-            if *lane == Lane::Live {
-                *self.rates.entry(place.clone()).or_default() += tally;
-            }
+            *self.tallies.entry(place.clone()).or_default() += tally;
             self.ran.insert(place);
         }
     }
@@ -107,7 +107,11 @@ impl ComparableReport {
         entry.rate = rate(&first.violation);
         entry.count += violation.count;
         let at = |row: &str, family: &str| place(row, first.lane, family, first.walker);
-        entry.places.extend(violation.places.iter().map(|place| at(&place.row, &place.family)));
+        for one in &violation.places {
+            let place = at(&one.row, &one.family);
+            *entry.counts.entry(place.clone()).or_default() += one.count;
+            entry.places.insert(place);
+        }
         if violation.places.is_empty() {
             entry.places.extend(violation.rows.iter().map(|row| at(row, &first.family)));
         }

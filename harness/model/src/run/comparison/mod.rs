@@ -9,8 +9,9 @@
 //!
 //! - It is not known, and no place of the earlier run shows it.
 //! - It is known, or the earlier run has it elsewhere, and it is now in a place where the earlier run did not show it. In
-//!   the live lane the rates of both places must differ by more than the margins of [`LiveBounds`]. Known failures that
-//!   are seen by luck never count. Known failures of schedules count only if the schedules are the same ones.
+//!   the live lane the rates of both places must differ by more than the margins of [`LiveBounds`]. In the stopped lane a
+//!   known failure must be too frequent to have been missed by chance, because not every stop is at a gate. Known
+//!   failures that are seen by luck never count. Those of schedules count only if the schedules are the same ones.
 //! - A schedule that passed fails now: the same moves of the target, after the same accesses of the profilers.
 //! - Where both runs took the same set of schedules in a search, more of them fail.
 //!
@@ -26,6 +27,7 @@ pub use comparable::{ComparableReport, Found, Key, Place};
 pub(in crate::run) use comparable::{key, kind, undescribed_key};
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::proportion::Proportion;
 use crate::oracle::statistics::Demand;
 use crate::oracle::tally::Tally;
 use crate::run::baseline::AgainstBase;
@@ -207,7 +209,7 @@ struct Comparison<'a> {
     ran_before: BTreeSet<Place>,
     schedules_before: BTreeMap<Place, &'a String>,
     passed_before: BTreeMap<Place, &'a BTreeSet<ScheduleId>>,
-    rates_before: BTreeMap<Place, &'a Tally>,
+    tallies_before: BTreeMap<Place, &'a Tally>,
     found_before: BTreeMap<Key, (&'a Found, BTreeSet<Place>)>,
 }
 
@@ -219,11 +221,11 @@ impl<'a> Comparison<'a> {
         Self {
             new,
             bounds,
-            error: Demand::new(CONFIDENCE, new.rates.len() as u64).error_per_bound(),
+            error: Demand::new(CONFIDENCE, new.tallies.len() as u64).error_per_bound(),
             ran_before: old.ran.iter().map(now).collect(),
             schedules_before: old.schedules.iter().map(|(place, text)| (now(place), text)).collect(),
             passed_before: old.passed.iter().map(|(place, passed)| (now(place), passed)).collect(),
-            rates_before: old.rates.iter().map(|(place, tally)| (now(place), tally)).collect(),
+            tallies_before: old.tallies.iter().map(|(place, tally)| (now(place), tally)).collect(),
             found_before: found.collect(),
             renamed,
         }
@@ -239,7 +241,13 @@ impl<'a> Comparison<'a> {
         };
         let old_places = before.map(|(_, places)| places);
         let added = after.places.iter().filter(|place| old_places.is_none_or(|old| !old.contains(*place)));
-        let proved: BTreeSet<&Place> = added.filter(|place| self.is_proved(after, place, before.is_some())).collect();
+        let added: BTreeSet<&Place> = added.filter(|place| self.ran_before.contains(*place)).collect();
+        // What the base shows nowhere is judged in all places together.
+        let proved = match before {
+            None if self.is_proved(after, &added, false) => added,
+            None => BTreeSet::new(),
+            Some(_) => added.into_iter().filter(|place| self.is_proved(after, &[*place].into(), true)).collect(),
+        };
         let mut cases: Vec<&String> = after
             .schedules
             .iter()
@@ -269,25 +277,38 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// Whether the earlier run proves that a failure is new at a place. `elsewhere`: it shows the failure at another one.
-    fn is_proved(&self, found: &Found, place: &Place, elsewhere: bool) -> bool {
-        if !self.ran_before.contains(place) {
+    /// Whether the earlier run, which ran at these places, proves that a failure is new there. `elsewhere`: it shows the
+    /// failure at another one.
+    fn is_proved(&self, found: &Found, places: &BTreeSet<&Place>, elsewhere: bool) -> bool {
+        if places.is_empty() {
             return false;
         }
         if let Some(what) = &found.rate {
-            let (Some(before), Some(now)) = (self.rates_before.get(place), self.new.rates.get(place)) else {
-                return false;
-            };
-            return self.bounds.is_beyond(what, now, before, self.error);
+            return places.iter().any(|place| {
+                let both = self.tallies_before.get(*place).zip(self.new.tallies.get(*place));
+                both.is_some_and(|(before, now)| self.bounds.is_beyond(what, now, before, self.error))
+            });
         }
-        let is_of_schedules = !found.schedules.is_empty() || self.new.schedules.contains_key(place);
-        match (&found.known, elsewhere) {
-            (None, false) => true,
+        let is_of_schedules =
+            !found.schedules.is_empty() || places.iter().any(|place| self.new.schedules.contains_key(*place));
+        if is_of_schedules && (found.known.is_some() || elsewhere) {
             // Which of other schedules show it is chance.
-            _ if is_of_schedules => self.is_same_set(place),
-            (None, true) => true,
-            (Some(_), _) => !found.by_chance,
+            return places.iter().any(|place| self.is_same_set(place));
         }
+        found.known.is_none() || (!found.by_chance && self.is_more(found, places))
+    }
+
+    /// Whether a failure that the earlier run did not show at these places is too frequent there to have been missed by
+    /// chance: not every stop is at a gate.
+    fn is_more(&self, found: &Found, places: &BTreeSet<&Place>) -> bool {
+        let samples = |tally: Option<&Tally>| tally.map_or(0, |tally| tally.samples);
+        let (mut count, mut now, mut before) = (0, 0, 0);
+        for place in places {
+            count += found.counts.get(*place).copied().unwrap_or(0);
+            now += samples(self.new.tallies.get(*place));
+            before += samples(self.tallies_before.get(*place).copied());
+        }
+        Proportion::new(count, now).at_least(self.error) > Proportion::new(0, before).at_most(self.error)
     }
 
     /// Whether both runs took the same, complete set of schedules at a place.
