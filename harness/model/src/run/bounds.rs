@@ -268,6 +268,12 @@ pub fn hits(tally: &Tally) -> Proportion {
     Proportion::new(hits, hits + tally.misses())
 }
 
+/// The share of a cause of impossible stacks, or of a reason for rejections.
+fn share_of(what: &str, tally: &Tally) -> Proportion {
+    let none = Proportion::new(0, tally.samples);
+    tally.shares().into_iter().find(|(name, _)| name == what).map_or(none, |(_, share)| share)
+}
+
 /// The family, walker and version that a tally is judged for.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundJudgement<'a> {
@@ -320,12 +326,17 @@ impl LiveBounds {
         if what == HITS {
             return hits(tally).at_most(error) < hits(base).at_least(error) * self.margin.part;
         }
-        let share = |tally: &Tally| {
-            let none = Proportion::new(0, tally.samples);
-            tally.shares().into_iter().find(|(name, _)| name == what).map_or(none, |(_, share)| share)
-        };
-        let most = share(base).at_most(error).mul_add(self.margin.times, self.plus(what));
-        share(tally).at_least(error) > most
+        let most = share_of(what, base).at_most(error).mul_add(self.margin.times, self.plus(what));
+        share_of(what, tally).at_least(error) > most
+    }
+
+    /// Whether a failure that is about the rate `what` is provably less frequent than in `base`.
+    #[must_use]
+    pub(super) fn is_less(what: &str, tally: &Tally, base: &Tally, error: f64) -> bool {
+        if what == HITS {
+            return hits(tally).at_least(error) > hits(base).at_most(error);
+        }
+        share_of(what, tally).at_most(error) < share_of(what, base).at_least(error)
     }
 
     /// The shares in `tally` that exceed the bounds. The permitted error is divided among all comparisons.

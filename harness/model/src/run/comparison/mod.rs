@@ -48,7 +48,8 @@ pub enum Fate {
     New,
     /// Both have it, and schedules that passed fail now, or more of the same set of schedules.
     Worse,
-    /// Both have it, and it is not [`Fate::Worse`].
+    /// Both have it, and it is not [`Fate::Worse`]. Or it is a rate, and only the earlier report counts it among the
+    /// failures, but it is not provably lower now.
     StillThere,
     /// Only the earlier report has it, and every place that showed it ran again.
     Gone,
@@ -235,8 +236,13 @@ impl<'a> Comparison<'a> {
         let before = self.found_before.get(key);
         let Some(after) = self.new.found.get(key) else {
             let (before, places) = before?;
-            let again = places.iter().all(|place| self.new.ran.contains(place));
-            let fate = if again { Fate::Gone } else { Fate::NotLookedFor };
+            let fate = if !places.iter().all(|place| self.new.ran.contains(place)) {
+                Fate::NotLookedFor
+            } else if before.rate.as_ref().is_some_and(|what| !self.is_less(what, places)) {
+                Fate::StillThere
+            } else {
+                Fate::Gone
+            };
             return Some(change(key, fate, before.known.as_ref(), [before.count, 0], shown(places.iter())));
         };
         let old_places = before.map(|(_, places)| places);
@@ -296,6 +302,15 @@ impl<'a> Comparison<'a> {
             return places.iter().any(|place| self.is_same_set(place));
         }
         found.known.is_none() || (!found.by_chance && self.is_more(found, places))
+    }
+
+    /// Whether a rate of the live lane is lower at all these places than in the earlier run. That one run counts it among
+    /// the failures and another does not is chance.
+    fn is_less(&self, what: &str, places: &BTreeSet<Place>) -> bool {
+        places.iter().all(|place| {
+            let both = self.tallies_before.get(place).zip(self.new.tallies.get(place));
+            both.is_some_and(|(before, now)| LiveBounds::is_less(what, now, before, self.error))
+        })
     }
 
     /// Whether a failure that the earlier run did not show at these places is too frequent there to have been missed by

@@ -108,6 +108,11 @@ fn a_rate_fails_only_beyond_the_margins_of_the_base() {
     ] {
         assert_eq!(against(&before, now).judgement.verdict, expected);
     }
+    // It is gone only if it is provably less frequent.
+    for (now, gone) in [(0, 1), (4_500, 0)] {
+        let comparison = against(&with(5_000, true), with(now, false)).baseline.unwrap().comparison;
+        assert_eq!(comparison.count(super::Fate::Gone), gone, "{now}");
+    }
     let not_proved = against(&with(0, false), with(100, true));
     assert_eq!(said(&not_proved), [Some(AgainstBase::NotProved)]);
 }
