@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use model::oracle::tally::Tally;
-use model::run::baseline::{AgainstBase, Baseline};
+use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, Inconclusive};
 use model::run::comparison::Fate;
 use model::run::distinct::DistinctViolation;
@@ -71,7 +71,7 @@ pub fn grounds(document: &Document) -> Vec<String> {
 }
 
 /// How the run differs from its base.
-fn against_base(document: &Document, baseline: &Baseline) -> String {
+fn against_base(document: &Document, baseline: &BaseComparison) -> String {
     let comparison = &baseline.comparison;
     let new = comparison.failing().count();
     let said = match new {

@@ -9,7 +9,7 @@ use framewalk::sample::WalkerKind;
 use model::invariants::Violation;
 use model::lane::Lane;
 use model::oracle::distribution::Bias;
-use model::run::baseline::{AgainstBase, Baseline};
+use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, NotRun};
 use model::run::comparison::Fate;
 use model::run::distinct::DistinctViolation;
@@ -214,7 +214,7 @@ fn against_base(out: &mut String, document: &Document, look: Look) {
 }
 
 /// How the failures changed against the base, in lines of `width` columns.
-pub(super) fn changes(document: &Document, baseline: &Baseline, width: u16) -> String {
+pub(super) fn changes(document: &Document, baseline: &BaseComparison, width: u16) -> String {
     let mut out = String::new();
     for change in &baseline.comparison.changes {
         compare::human::change(&mut out, change, Fate::against_base, width);
@@ -237,13 +237,12 @@ fn not_seen(out: &mut String, document: &Document, look: Look) {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("known failures not seen"));
-    let mut rows: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in not_seen {
-        let rows = rows.entry((&entry.known.id, entry.advice())).or_default();
-        rows.push(format!("{} ({} stacks)", entry.row, entry.stacks));
+        rows.entry(entry.name()).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
     }
-    for ((known, advice), rows) in rows {
-        paragraph(out, "  ", &format!("{known}: {advice}: {}", rows.join(", ")), look.width);
+    for (known, rows) in rows {
+        paragraph(out, "  ", &format!("{known}: {}", rows.join(", ")), look.width);
     }
     out.push('\n');
 }

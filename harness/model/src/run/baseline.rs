@@ -15,7 +15,7 @@ use crate::run::verdict::{Doubt, Failure, Judgement, LineVerdict};
 
 /// The base of a run, and how the run differs from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Baseline {
+pub struct BaseComparison {
     /// The base as it was given: an interpreter, or the report of a run.
     pub base: String,
     /// The builds of the base, one entry for each run mode.
@@ -101,7 +101,7 @@ impl Document {
         };
         let undescribed = self.judgement.failures.iter().filter(|one| matches!(one, Failure::Undescribed { .. }));
         let undescribed: Vec<Failure> = undescribed.filter(|failure| is_new(failure)).cloned().collect();
-        self.baseline = Some(Baseline { base: base.to_owned(), builds: before.builds.clone(), comparison });
+        self.baseline = Some(BaseComparison { base: base.to_owned(), builds: before.builds.clone(), comparison });
         self.judge_lines(&undescribed);
 
         let failing = self.violations.iter().filter(|violation| violation.fails(self.strict));
@@ -135,7 +135,7 @@ impl Document {
     /// Says that the run has no base to be judged against, for these reasons.
     pub fn lacks_base(&mut self, base: &str, why: &[String]) {
         let comparison = ReportComparison::default();
-        self.baseline = Some(Baseline { base: base.to_owned(), builds: Vec::new(), comparison });
+        self.baseline = Some(BaseComparison { base: base.to_owned(), builds: Vec::new(), comparison });
         let Judgement { failures, mut doubts, advice, .. } = self.judgement.clone();
         doubts.retain(|doubt| *doubt != Doubt::NothingRan);
         doubts.extend(why.iter().map(|why| Doubt::BaseNotTested { why: why.clone() }));

@@ -85,10 +85,11 @@ impl DistinctViolation {
 }
 
 impl NotSeen {
-    /// What to do about it.
+    /// The name of the entry, and what to do about it.
     #[must_use]
-    pub fn advice(&self) -> &'static str {
-        if self.not_confirmed { "not seen: perhaps mended; gone since?" } else { "not seen" }
+    pub fn name(&self) -> String {
+        let advice = if self.not_confirmed { " (not seen: perhaps mended; gone since?)" } else { "" };
+        format!("{}{advice}", self.known.id)
     }
 }
 

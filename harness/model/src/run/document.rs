@@ -5,7 +5,7 @@ use std::time::Duration;
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::run::baseline::Baseline;
+use crate::run::baseline::BaseComparison;
 use crate::run::cell::{CellId, CellOutcome, NotRun, Row};
 use crate::run::cell_report::CellReport;
 use crate::run::distinct::{DistinctViolation, NotSeen};
@@ -62,7 +62,7 @@ pub struct Document {
     pub groups: Vec<Group>,
     /// The base of the run and how the run differs from it, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<Baseline>,
+    pub baseline: Option<BaseComparison>,
     /// Known failures that did not occur where they should have.
     pub known_not_seen: Vec<NotSeen>,
     /// The cells that did not run.

@@ -8,7 +8,7 @@ use lab::mutants::hunt::Hunted;
 use lab::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantReport, MutantsReport as Mutants};
-use model::run::comparison::{ComparableReport, Found, Place};
+use model::run::comparison::{ComparableReport, FailureFound, RanPlace};
 use model::run::known::KnownFailures;
 #[cfg(target_arch = "x86_64")]
 use model::run::verdict::Verdict;
@@ -54,11 +54,11 @@ fn of_explore(searches: Searches) -> ComparableReport {
         for failure in search.failures {
             // The same failure in two searches counts as two.
             let key = (row.clone(), format!("{}, {bounds}", failure.fingerprint));
-            let found = Found {
+            let found = FailureFound {
                 known: failure.known,
                 count: failure.schedules,
                 places: [place.clone()].into(),
-                ..Found::default()
+                ..FailureFound::default()
             };
             comparable.found.insert(key, found);
         }
@@ -130,7 +130,7 @@ fn add_result(report: &mut ComparableReport, row: &str, what: String, failed: bo
 }
 
 /// The place of a search: everything that bounds it.
-fn place_of(search: &Search) -> Place {
+fn place_of(search: &Search) -> RanPlace {
     let Search { walker, scenario, family, seed, samples, moves, steps, .. } = search;
     let mut text =
         format!("{walker} {scenario}, {family} with seed {seed}, {moves} moves of {steps} steps in {samples} samples");

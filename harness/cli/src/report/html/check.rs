@@ -53,7 +53,7 @@ pub(super) fn section(document: &Document) -> Markup {
         @if !document.known_not_seen.is_empty() {
             h3 { "Known failures not seen" }
             (list(&document.known_not_seen.iter().map(|entry| {
-                format!("{}: {}: {}, {} stacks", entry.known.id, entry.advice(), entry.row, entry.stacks)
+                format!("{}: {}, {} stacks", entry.name(), entry.row, entry.stacks)
             }).collect::<Vec<_>>()))
         }
         @if !document.not_run.is_empty() {

@@ -23,21 +23,21 @@ pub struct ComparableReport {
     /// The rows, each with its kind. Rows of the same kind can match under different names.
     pub rows: BTreeMap<String, String>,
     /// The places with a result.
-    pub ran: BTreeSet<Place>,
+    pub ran: BTreeSet<RanPlace>,
     /// The set of schedules that a search ran at a place, in words. Equal sets give equal results.
-    pub schedules: BTreeMap<Place, String>,
+    pub schedules: BTreeMap<RanPlace, String>,
     /// The schedules that passed at a place, one by one.
-    pub passed: BTreeMap<Place, BTreeSet<ScheduleId>>,
+    pub passed: BTreeMap<RanPlace, BTreeSet<ScheduleId>>,
     /// What was counted at a place.
-    pub tallies: BTreeMap<Place, Tally>,
+    pub tallies: BTreeMap<RanPlace, Tally>,
     /// Reasons other than failures why the run does not pass.
     pub doubts: BTreeSet<String>,
     /// What failed.
-    pub found: BTreeMap<Key, Found>,
+    pub found: BTreeMap<Key, FailureFound>,
 }
 
 /// A row, and the rest of the place.
-pub type Place = (String, String);
+pub type RanPlace = (String, String);
 
 /// Identifies a failure across reports: the fingerprint, with the row if failures on different rows are different
 /// ones.
@@ -45,7 +45,7 @@ pub type Key = (String, String);
 
 /// A failure in all places where it was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct FailureFound {
     /// The known failure that matches.
     pub known: Option<String>,
     /// Whether it takes luck to see it, so that one run need not show what another one does.
@@ -55,11 +55,11 @@ pub struct Found {
     /// How often it was seen.
     pub count: u64,
     /// The places where it was seen.
-    pub places: BTreeSet<Place>,
+    pub places: BTreeSet<RanPlace>,
     /// How often it was seen at a place, if that is known.
-    pub counts: BTreeMap<Place, u64>,
+    pub counts: BTreeMap<RanPlace, u64>,
     /// The schedules that showed it, one by one.
-    pub schedules: Vec<(Place, FailedSchedule)>,
+    pub schedules: Vec<(RanPlace, FailedSchedule)>,
 }
 
 impl ComparableReport {
@@ -168,7 +168,7 @@ fn rate(violation: &Violation) -> Option<String> {
 }
 
 /// The place of a walker in a run of `check`.
-fn place(row: &str, lane: Lane, family: &str, walker: WalkerKind) -> Place {
+fn place(row: &str, lane: Lane, family: &str, walker: WalkerKind) -> RanPlace {
     (row.to_owned(), format!("{lane}, {family}, {walker}"))
 }
 
@@ -183,7 +183,7 @@ pub(in crate::run) fn undescribed_key(failure: &Failure) -> Option<Key> {
 }
 
 /// Wrong samples that fail a run of `check` although no violation describes them. Each row is a failure of its own.
-fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
+fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, FailureFound)> {
     let (row, lane, walker, samples) = match failure {
         Failure::Violation { .. } => return None,
         Failure::Undescribed { row, lane, walker, samples } => (row, *lane, *walker, *samples),
@@ -193,6 +193,6 @@ fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
         wrong && (&cell.cell.row, cell.cell.lane) == (row, lane)
     };
     let places = document.cells.iter().filter(is_wrong).map(|cell| place(row, lane, &cell.cell.family, walker));
-    let found = Found { count: samples, places: places.collect(), ..Found::default() };
+    let found = FailureFound { count: samples, places: places.collect(), ..FailureFound::default() };
     undescribed_key(failure).map(|key| (key, found))
 }

@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use comparable::{ComparableReport, Found, Key, Place};
+pub use comparable::{ComparableReport, FailureFound, Key, RanPlace};
 pub(in crate::run) use comparable::{key, kind, undescribed_key};
 use serde::{Deserialize, Serialize};
 
@@ -196,7 +196,7 @@ pub fn compare(old: &ComparableReport, new: &ComparableReport, bounds: &LiveBoun
     }
 }
 
-fn shown<'a>(places: impl Iterator<Item = &'a Place>) -> BTreeSet<String> {
+fn shown<'a>(places: impl Iterator<Item = &'a RanPlace>) -> BTreeSet<String> {
     places.map(|(row, rest)| format!("{row}, {rest}")).collect()
 }
 
@@ -207,17 +207,17 @@ struct Comparison<'a> {
     /// The error that the bound of one rate may have.
     error: f64,
     renamed: BTreeMap<String, String>,
-    ran_before: BTreeSet<Place>,
-    schedules_before: BTreeMap<Place, &'a String>,
-    passed_before: BTreeMap<Place, &'a BTreeSet<ScheduleId>>,
-    tallies_before: BTreeMap<Place, &'a Tally>,
-    found_before: BTreeMap<Key, (&'a Found, BTreeSet<Place>)>,
+    ran_before: BTreeSet<RanPlace>,
+    schedules_before: BTreeMap<RanPlace, &'a String>,
+    passed_before: BTreeMap<RanPlace, &'a BTreeSet<ScheduleId>>,
+    tallies_before: BTreeMap<RanPlace, &'a Tally>,
+    found_before: BTreeMap<Key, (&'a FailureFound, BTreeSet<RanPlace>)>,
 }
 
 impl<'a> Comparison<'a> {
     fn new(old: &'a ComparableReport, new: &'a ComparableReport, bounds: &'a LiveBounds) -> Self {
         let renamed = renamed(&old.rows, &new.rows);
-        let now = |(row, rest): &Place| (renamed.get(row).unwrap_or(row).clone(), rest.clone());
+        let now = |(row, rest): &RanPlace| (renamed.get(row).unwrap_or(row).clone(), rest.clone());
         let found = old.found.iter().map(|(key, found)| (now(key), (found, found.places.iter().map(now).collect())));
         Self {
             new,
@@ -247,7 +247,7 @@ impl<'a> Comparison<'a> {
         };
         let old_places = before.map(|(_, places)| places);
         let added = after.places.iter().filter(|place| old_places.is_none_or(|old| !old.contains(*place)));
-        let added: BTreeSet<&Place> = added.filter(|place| self.ran_before.contains(*place)).collect();
+        let added: BTreeSet<&RanPlace> = added.filter(|place| self.ran_before.contains(*place)).collect();
         // What the base shows nowhere is judged in all places together.
         let proved = match before {
             None if self.is_proved(after, &added, false) => added,
@@ -285,7 +285,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether the earlier run, which ran at these places, proves that a failure is new there. `elsewhere`: it shows the
     /// failure at another one.
-    fn is_proved(&self, found: &Found, places: &BTreeSet<&Place>, elsewhere: bool) -> bool {
+    fn is_proved(&self, found: &FailureFound, places: &BTreeSet<&RanPlace>, elsewhere: bool) -> bool {
         if places.is_empty() {
             return false;
         }
@@ -306,7 +306,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether a rate of the live lane is lower at all these places than in the earlier run. That one run counts it among
     /// the failures and another does not is chance.
-    fn is_less(&self, what: &str, places: &BTreeSet<Place>) -> bool {
+    fn is_less(&self, what: &str, places: &BTreeSet<RanPlace>) -> bool {
         places.iter().all(|place| {
             let both = self.tallies_before.get(place).zip(self.new.tallies.get(place));
             both.is_some_and(|(before, now)| LiveBounds::is_less(what, now, before, self.error))
@@ -315,7 +315,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether a failure that the earlier run did not show at these places is too frequent there to have been missed by
     /// chance: not every stop is at a gate.
-    fn is_more(&self, found: &Found, places: &BTreeSet<&Place>) -> bool {
+    fn is_more(&self, found: &FailureFound, places: &BTreeSet<&RanPlace>) -> bool {
         let samples = |tally: Option<&Tally>| tally.map_or(0, |tally| tally.samples);
         let (mut count, mut now, mut before) = (0, 0, 0);
         for place in places {
@@ -327,7 +327,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Whether both runs took the same, complete set of schedules at a place.
-    fn is_same_set(&self, place: &Place) -> bool {
+    fn is_same_set(&self, place: &RanPlace) -> bool {
         self.new.schedules.get(place).is_some_and(|text| self.schedules_before.get(place) == Some(&text))
     }
 }
