@@ -15,7 +15,7 @@ use model::run::document::Document;
 use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
-use process::build::{BuildError, BuildVariant, SelectError};
+use process::build::{BuildError, BuildVariant, LayoutHints, SelectError};
 
 use crate::cli::arguments::{Check, Selection};
 use crate::cli::check::{self, Extent};
@@ -141,12 +141,32 @@ impl Base {
         Extent { budget: given.budget * PATIENCE, live: Some(given.budget.mul_f64(part)) }
     }
 
-    /// Runs the base like the builds in `rows`, unless it is a report.
+    /// The builds of the base, or why they cannot be tested. A report has none that could run.
     ///
     /// # Errors
-    /// There is no such base, or the run cannot be set up.
+    /// There is no such interpreter.
+    pub(super) fn rows(&self, arguments: &Check) -> Result<Result<Vec<BuildVariant>, String>, Failure> {
+        if self.report.is_some() {
+            return Ok(Ok(Vec::new()));
+        }
+        match check::rows(arguments, std::slice::from_ref(&self.path), &LayoutHints::default()) {
+            Ok(rows) => Ok(Ok(rows)),
+            Err(error) => match error.downcast_ref::<SelectError>() {
+                Some(SelectError::Build(BuildError::NotFound { .. } | BuildError::Folder { .. })) | None => {
+                    Err(format!("--baseline: {error}").into())
+                }
+                Some(_) => Ok(Err(error.to_string())),
+            },
+        }
+    }
+
+    /// Runs `base`, the builds of the base, like the builds in `rows`, unless the base is a report.
+    ///
+    /// # Errors
+    /// The run cannot be set up.
     pub(super) fn test(
         self,
+        base: Result<Vec<BuildVariant>, String>,
         arguments: &Check,
         rows: &[BuildVariant],
         extent: Extent,
@@ -157,14 +177,9 @@ impl Base {
             let why = mismatches(&now, &report.builds);
             return Ok(if why.is_empty() { Tested::Yes(report) } else { Tested::No(why) });
         }
-        let base = match check::rows(arguments, std::slice::from_ref(&self.path)) {
+        let base = match base {
             Ok(base) => base,
-            Err(error) => match error.downcast_ref::<SelectError>() {
-                Some(SelectError::Build(BuildError::NotFound { .. } | BuildError::Folder { .. })) | None => {
-                    return Err(format!("--baseline: {error}").into());
-                }
-                Some(_) => return Ok(Tested::No(vec![error.to_string()])),
-            },
+            Err(why) => return Ok(Tested::No(vec![why])),
         };
         let why = mismatches(&now, &base.iter().map(reported).collect::<Vec<_>>());
         if !why.is_empty() {
