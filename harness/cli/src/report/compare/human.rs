@@ -23,8 +23,11 @@ pub(in crate::report) fn change(out: &mut String, change: &Change, name: fn(Fate
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     paragraph(out, "  where      ", &format!("{}{more}", places.join("; ")), width);
     if change.schedules > 0 {
-        let schedules = plural(usize::try_from(change.schedules).unwrap_or(usize::MAX), "schedule");
-        paragraph(out, "  schedules  ", &format!("{schedules} passed before and fail now; the simplest:"), width);
+        let schedules = match change.schedules {
+            1 => "1 schedule passed before and fails now:".to_owned(),
+            more => format!("{more} schedules passed before and fail now; the simplest:"),
+        };
+        paragraph(out, "  schedules  ", &schedules, width);
     }
 }
 
