@@ -103,7 +103,7 @@ fn a_build_differs_from_its_base_only_in_what_the_base_does_not_show() {
 #[test]
 fn a_base_interpreter_runs_the_same_first() {
     let python = common::release().python;
-    let ran = against(&python, &["--stops", "20", "--format", "json"]);
+    let ran = against(&python, &["--seed", "1", "--stops", "100", "--format", "json"]);
     assert_eq!(ran.code, Some(i32::from(exit::PASS)), "{ran:?}");
     let document = ran.document();
     assert_eq!(document.baseline.as_ref().unwrap().builds[0].name, document.builds[0].name);
