@@ -56,10 +56,8 @@ impl Base {
     /// It is a file, but neither an interpreter nor a report of `check`.
     pub(super) fn open(path: &Path, known: &KnownFailures) -> Result<Self, Failure> {
         let name = clean(&path.display().to_string());
-        let mut start = [0; 4];
-        let is_text = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
-        let is_program = start == *b"\x7fELF" || start.starts_with(b"#!");
-        if is_program || !is_text && !path.is_file() {
+        let start = start_of(path);
+        if start.starts_with(ELF) || start.starts_with(b"#!") || !path.is_file() {
             return Ok(Self { name, path: path.to_owned(), report: None });
         }
         match Saved::load(path, known)?.content {
@@ -149,6 +147,12 @@ impl Base {
         if self.report.is_some() {
             return Ok(Ok(Vec::new()));
         }
+        // A shell would run such a file as a script.
+        let machine = machine(&start_of(&self.path));
+        if machine.is_some() && machine != self::machine(&start_of(Path::new("/proc/self/exe"))) {
+            let why = format!("{} is a program for another architecture than this machine's", self.name);
+            return Ok(Err(why));
+        }
         match check::rows(arguments, std::slice::from_ref(&self.path), &LayoutHints::default()) {
             Ok(rows) => Ok(Ok(rows)),
             Err(error) => match error.downcast_ref::<SelectError>() {
@@ -192,6 +196,21 @@ impl Base {
         check::run_on(arguments, &base, extent, &rules.known, &mut run)?;
         Ok(Tested::Yes(Box::new(Document::from(&run.summary))))
     }
+}
+
+/// How a program for Linux begins.
+const ELF: &[u8] = b"\x7fELF";
+
+/// The first bytes of a file, as far as they can be read.
+fn start_of(path: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut start));
+    read.map(|_| start).unwrap_or_default()
+}
+
+/// The architecture of a program, by its number in the header of ELF.
+fn machine(start: &[u8]) -> Option<[u8; 2]> {
+    start.starts_with(ELF).then(|| start.get(18..20)?.try_into().ok()).flatten()
 }
 
 /// Whether the user says how much each lane tests.

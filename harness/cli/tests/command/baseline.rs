@@ -143,6 +143,9 @@ fn what_is_no_base_is_refused_with_the_reason() {
 fn a_base_that_cannot_be_tested_leaves_the_run_inconclusive() {
     let folder = tempfile::tempdir().unwrap();
     let crashes = script(folder.path(), "crashes", "kill -SEGV $$");
+    let foreign = folder.path().join("foreign");
+    // The number after the type is the architecture's: 183 is AArch64.
+    write_executable(&foreign, &[&b"\x7fELF\x02\x01\x01"[..], &[0; 9], &[3, 0, 183, 0], &[0; 64]].concat());
     let (file, document) = base(folder.path());
     let edited = |name: &str, edit: &dyn Fn(&mut Value)| {
         let mut value = serde_json::to_value(&document).unwrap();
@@ -158,6 +161,7 @@ fn a_base_that_cannot_be_tested_leaves_the_run_inconclusive() {
     for (base, words) in [
         (&common::debug().python, "no such build or run mode"),
         (&crashes, "does not behave like Python 3"),
+        (&foreign, "for another architecture than this machine's"),
         (&arm, "another architecture, aarch64"),
         (&unfinished, "the run was interrupted"),
     ] {
