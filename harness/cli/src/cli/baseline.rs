@@ -15,7 +15,7 @@ use model::run::document::Document;
 use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
-use process::build::{BuildError, BuildVariant, LayoutHints, SelectError};
+use process::build::{BuildError, BuildOptions, BuildVariant, SelectError};
 
 use crate::cli::arguments::{Check, Selection};
 use crate::cli::check::{self, Extent};
@@ -153,7 +153,9 @@ impl Base {
             let why = format!("{} is a program for another architecture than this machine's", self.name);
             return Ok(Err(why));
         }
-        match check::rows(arguments, std::slice::from_ref(&self.path), &LayoutHints::default()) {
+        // A header is that of the change.
+        let options = BuildOptions { header: None, ..arguments.source.options() };
+        match check::rows(arguments, std::slice::from_ref(&self.path), &options) {
             Ok(rows) => Ok(Ok(rows)),
             Err(error) => match error.downcast_ref::<SelectError>() {
                 Some(SelectError::Build(BuildError::NotFound { .. } | BuildError::Folder { .. })) | None => {

@@ -15,7 +15,7 @@ use model::run::event::Consumer;
 use model::run::known::KnownFailures;
 use model::run::summary::Summary;
 use model::workload::user_program::UserProgram;
-use process::build::{BuildVariant, LayoutHints, Terminal, cache_folder, select, without_unwinder};
+use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select, without_unwinder};
 
 use crate::cli::arguments::Check;
 use crate::cli::baseline::{Base, Tested, nothing_ran};
@@ -68,10 +68,10 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     let mut reporting = Reporting::open(&arguments.reports.reports, Some(arguments.format), rules.clone())?;
     // The base comes first: its layout is proved where the change may be wrong.
     let of_base = base.as_ref().map(|base| base.rows(arguments)).transpose()?;
-    let mut hints = arguments.source.hints();
+    let mut options = arguments.source.options();
     let layouts = of_base.iter().flatten().flatten().filter_map(|row| row.build.layout.as_ref().ok());
-    hints.proved.extend(layouts.map(|proved| proved.layout));
-    let rows = rows(arguments, &arguments.source.python, &hints)?;
+    options.proved.extend(layouts.map(|proved| proved.layout));
+    let rows = rows(arguments, &arguments.source.python, &options)?;
     let extent = match &base {
         Some(base) => base.extent(given, &rows),
         None => Extent { budget: arguments.budget, live: None },
@@ -101,9 +101,13 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
 }
 
 /// The builds to test, in the run modes that the user selected.
-pub(super) fn rows(arguments: &Check, pythons: &[PathBuf], hints: &LayoutHints) -> Result<Vec<BuildVariant>, Failure> {
+pub(super) fn rows(
+    arguments: &Check,
+    pythons: &[PathBuf],
+    options: &BuildOptions,
+) -> Result<Vec<BuildVariant>, Failure> {
     let cache = cache_folder(arguments.source.cache.as_deref())?;
-    let selection = select(pythons, hints, &cache, &mut Terminal::new(interrupted))?;
+    let selection = select(pythons, options, &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }

@@ -139,7 +139,9 @@ impl ComparableReport {
 
 /// What rows of two reports have in common if they are the same build in two versions.
 pub(in crate::run) fn kind(row: &Row) -> String {
-    format!("{}, JIT {}, {}", row.flavour, if row.jit { "on" } else { "off" }, row.frame_cache)
+    let jit = if row.jit { "on" } else { "off" };
+    let arguments: String = row.arguments.iter().map(|argument| format!(" {argument}")).collect();
+    format!("{}{arguments}, JIT {jit}, {}", row.flavour, row.frame_cache)
 }
 
 /// Identifies a violation across reports. How the moves lie inside samples is chance, so a known failure of schedules is
@@ -150,11 +152,11 @@ pub(in crate::run) fn key(violation: &DistinctViolation) -> Key {
         Violation::Existence { fingerprint, .. }
             if violation.known.is_some() && fingerprint.shape.is_inside_samples() =>
         {
-            text.rsplit_once('/').map(|(rest, _)| rest)
+            Some(text.replacen(&format!("/{}", fingerprint.shape), "", 1))
         }
         _ => None,
     };
-    (String::new(), any_shape.unwrap_or(text).to_owned())
+    (String::new(), any_shape.unwrap_or_else(|| text.to_owned()))
 }
 
 /// The rate that a violation of the live lane is about. What is about a whole row has no rate of a place.
