@@ -12,7 +12,8 @@ use criterion::Throughput;
 use framewalk::sample::WalkerKind;
 use framewalk::spec::WalkerSpec;
 use sim::prove::graph::Graph;
-use sim::prove::search::{ProofOptions, Reads, SoughtStack, search};
+use sim::prove::options::{ProofOptions, Reads, SoughtStack};
+use sim::prove::search::search;
 use sim::workloads;
 
 const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];

@@ -15,8 +15,8 @@ use model::run::known::{KnownFailure, KnownFailures};
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::workload::Family;
 use model::workload::family::FamilyThreads;
+use sim::case::file::SteppedFile;
 use sim::case::kept::KeptSchedules;
-use sim::case::stepped::SteppedFile;
 
 /// Of 1000 schedules: what no search showed was found in one that was larger.
 const FEWEST: u64 = 5;

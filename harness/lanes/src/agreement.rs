@@ -5,7 +5,7 @@ use framewalk::memory::Address;
 use framewalk::rejection::Rejection;
 use framewalk::sample::{Sample, ThreadSample, WalkerKind};
 use framewalk::uncached::UncachedWalker;
-use model::invariants::{Field, Violation};
+use model::invariants::{Difference, Field, Violation};
 use model::oracle::attribution::Attribution;
 use model::oracle::differential::difference;
 use model::oracle::limits::as_reported;
@@ -18,6 +18,7 @@ use crate::expected::counters;
 use crate::listing::{Listing, has_raised};
 use crate::owner::{Taken, UnwinderReport};
 use crate::recorder::{CellRecorder, Evidence};
+use crate::shared_code::{SharedCode, ThreadCode};
 use crate::status::Status;
 
 /// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
@@ -82,13 +83,21 @@ pub(super) struct Stopped<'a> {
     pub(super) by: &'a UncachedWalker,
     /// The state of each thread, in the same order.
     pub(super) standings: &'a [Standing],
+    /// The code of each thread's frames, in the same order.
+    pub(super) codes: &'a [ThreadCode],
+    /// What else was seen at the addresses of that code.
+    pub(super) shared: &'a SharedCode,
 }
 
 impl<'a> Stopped<'a> {
     /// The same without the first `count` threads.
     fn without(self, count: usize) -> Self {
-        let standings: &'a [Standing] = self.standings.get(count..).unwrap_or_default();
-        Self { truth: self.truth.get(count..).unwrap_or_default(), standings, ..self }
+        Self {
+            truth: self.truth.get(count..).unwrap_or_default(),
+            standings: self.standings.get(count..).unwrap_or_default(),
+            codes: self.codes.get(count..).unwrap_or_default(),
+            ..self
+        }
     }
 }
 
@@ -183,7 +192,13 @@ fn compare_listed(
             Ok(reported) => {
                 let (truth, limits) = as_reported(walker, stack, |frame| stopped.by.has_long_table(frame));
                 limits.into_iter().for_each(|limit| recorder.degraded(walker, limit));
-                let Some(difference) = difference(reported, &truth) else { continue };
+                let Some(mut difference) = difference(reported, &truth) else { continue };
+                if walker.is_cpythons()
+                    && let Difference::Function { index: frame } = difference
+                    && stopped.codes.get(index).is_some_and(|codes| stopped.shared.explains(codes, reported, &truth))
+                {
+                    difference = Difference::OtherInterpretersCode { index: frame };
+                }
                 recorder.difference(walker);
                 let possible = Some(Possible::Stack(truth.into_owned()));
                 let (violation, cause) = match verdict {

@@ -19,6 +19,7 @@ mod owner;
 pub mod record;
 pub mod recorder;
 mod session;
+mod shared_code;
 mod status;
 #[cfg(target_arch = "x86_64")]
 pub mod stepped;

@@ -14,7 +14,7 @@ use framewalk::walker::Site;
 /// What an unwinder can list at a stop, if it reads the head of the list only once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Listing {
-    /// Every interpreter.
+    /// Every interpreter that the target has.
     #[default]
     Whole,
     /// All but these, which were made after the unwinder.

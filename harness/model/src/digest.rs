@@ -29,6 +29,7 @@ pub fn of_file(file: &Path) -> io::Result<String> {
     }
 }
 
-fn hexadecimal(digest: &[u8]) -> String {
+/// Two hexadecimal digits for each byte.
+pub fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -33,7 +33,7 @@ pub enum Did {
     Read,
     /// A walker wrote the anchor.
     Write,
-    /// A sample ended.
+    /// What the walker returned at the end of a sample.
     Result,
 }
 

@@ -10,5 +10,4 @@ pub mod oracle;
 pub mod run;
 pub mod schedule;
 pub mod seconds;
-pub mod stores;
 pub mod workload;

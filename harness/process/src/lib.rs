@@ -15,10 +15,9 @@ pub mod program;
 pub mod runtime;
 pub mod script;
 pub mod spawner;
-#[cfg(target_arch = "x86_64")]
-pub mod stepper;
 pub mod target;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;
 mod unwind_reply;
 pub mod unwinder;
+mod unwinder_error;

@@ -12,7 +12,29 @@ use framewalk::stack::Stack;
 use serde::Deserialize;
 use smallvec::{SmallVec, smallvec};
 
-use super::unwinder::{CountedSample, ToldThread, UnwinderError};
+use super::unwinder_error::UnwinderError;
+
+/// A sample and the increase of the unwinder's counters during it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedSample {
+    /// The sample. An exception invalidates the whole walk and is recorded as the outcome of the main thread only.
+    pub sample: Sample,
+    /// `None` if the walk raised, or if the build's unwinder has no counters.
+    pub counters: Option<Counters>,
+    /// What else the unwinder reports about each thread of the sample, in the same order. Empty if the walk raised.
+    pub told: SmallVec<[ToldThread; 1]>,
+}
+
+/// What an unwinder reports about a thread besides its frames. A field is `None` if the version does not report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldThread {
+    /// The id of the thread's interpreter.
+    pub interpreter: Option<u64>,
+    /// The thread's status: the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
+    pub status: Option<u64>,
+    /// Whether a frame has an opcode, although none was requested.
+    pub has_opcodes: bool,
+}
 
 /// The driver's first line.
 #[derive(Debug, Deserialize)]

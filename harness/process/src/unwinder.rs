@@ -3,28 +3,26 @@
 //! The driver (`pyscripts/remote_unwinder.py`) communicates over two pipes, one JSON document per line. It reads the
 //! unwinder's counters after each walk, so every sample comes with what the cache did during the walk.
 
-use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framewalk::printable::{excerpt, last_words};
-use framewalk::sample::{Counters, Sample, WalkerKind};
-use model::invariants::Violation;
+use framewalk::printable::excerpt;
+use framewalk::sample::WalkerKind;
 use model::workload::positions::Positions;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use smallvec::SmallVec;
-use thiserror::Error;
 
-use super::child::{Child, ChildError, Ended};
+use super::child::{Child, ChildError};
 use super::confined;
-use super::deadline::{CalledOff, Deadline};
+use super::deadline::Deadline;
 use super::script::{Script, ScriptFile};
 use super::target::isolated;
+pub use super::unwind_reply::{CountedSample, ToldThread};
 use super::unwind_reply::{Hello, Interned, Reply, location};
+pub use super::unwinder_error::UnwinderError;
 use crate::memory::permission_advice;
 
 static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
@@ -32,28 +30,6 @@ static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../..
 const LINE_LIMIT: usize = 64 * 1024 * 1024;
 /// How long to wait for a batch of a live run. The driver normally sends one every 0.2 s.
 const BATCH_PATIENCE: Duration = Duration::from_secs(20);
-
-/// A sample and the increase of the unwinder's counters during it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CountedSample {
-    /// The sample. An exception invalidates the whole walk and is recorded as the outcome of the main thread only.
-    pub sample: Sample,
-    /// `None` if the walk raised, or if the build's unwinder has no counters.
-    pub counters: Option<Counters>,
-    /// What else the unwinder reports about each thread of the sample, in the same order. Empty if the walk raised.
-    pub told: SmallVec<[ToldThread; 1]>,
-}
-
-/// What an unwinder reports about a thread besides its frames. A field is `None` if the version does not report it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ToldThread {
-    /// The id of the thread's interpreter.
-    pub interpreter: Option<u64>,
-    /// The thread's status: the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
-    pub status: Option<u64>,
-    /// Whether a frame has an opcode, although none was requested.
-    pub has_opcodes: bool,
-}
 
 /// One batch of samples of a live run.
 #[derive(Clone, Debug)]
@@ -93,106 +69,6 @@ pub struct LiveTotal {
     pub samples: u64,
     /// The total time spent inside the unwinder.
     pub walk_time: Duration,
-}
-
-/// Why CPython's unwinder returned no samples.
-#[derive(Debug, Error)]
-pub enum UnwinderError {
-    /// The interpreter could not be started.
-    #[error("cannot start {} for its RemoteUnwinder: {source}", python.display())]
-    Start {
-        /// The interpreter that should run the unwinder.
-        python: PathBuf,
-        /// The error of the launch.
-        source: io::Error,
-    },
-    /// The interpreter started, but did not get ready to run an unwinder.
-    #[error("{} did not start RemoteUnwinder: {source}", python.display())]
-    NotReady {
-        /// The interpreter that should run the unwinder.
-        python: PathBuf,
-        /// What went wrong while waiting for it.
-        source: Box<Self>,
-    },
-    /// The build has no unwinder, or none with a cache.
-    #[error("not available in this build: CPython {version} has no {what}")]
-    NotAvailable {
-        /// The version of the build without the feature.
-        version: String,
-        /// The missing feature, with the version that introduced it.
-        what: &'static str,
-    },
-    /// The kernel does not let the unwinder read the target.
-    #[error("RemoteUnwinder may not read process {pid}: {advice}")]
-    Denied {
-        /// The target's process id.
-        pid: i32,
-        /// The setting that refuses, and what to do about it.
-        advice: String,
-    },
-    /// The unwinder raised an exception outside a walk.
-    #[error("RemoteUnwinder raised {kind}: {text}")]
-    Raised {
-        /// The name of the exception's class.
-        kind: String,
-        /// The exception's `str`, possibly truncated.
-        text: String,
-    },
-    /// No target was opened.
-    #[error("the unwinder has no open process")]
-    NotOpen,
-    /// The driver did not answer in time. It was killed, because a late answer would be taken for the answer to the
-    /// next request.
-    #[error("RemoteUnwinder did not answer before the deadline")]
-    Deadline,
-    /// The wait for the answer was given up, which says nothing about the driver. It was killed for the same reason.
-    #[error(transparent)]
-    CalledOff(#[from] CalledOff),
-    /// The driver's process ended.
-    #[error("the process that runs RemoteUnwinder ended: {0}")]
-    Ended(Ended),
-    /// The driver's answer does not parse or is inconsistent.
-    #[error("the answer of RemoteUnwinder's driver is invalid: {0}")]
-    Malformed(String),
-    /// A system call failed.
-    #[error("cannot communicate with RemoteUnwinder's driver: {0}")]
-    System(io::Error),
-}
-
-impl UnwinderError {
-    /// The clause that this error breaks, if any: the unwinder must answer, and must not end its process. First check
-    /// whether the target has ended; that excuses both.
-    #[must_use]
-    pub fn violation(&self) -> Option<Violation> {
-        match self {
-            Self::Ended(ended) => Some(Violation::UnwinderDied {
-                end: ended.own_doing()?,
-                failed_in: ended.failed_in.clone(),
-                words: last_words(&ended.stderr),
-            }),
-            Self::Deadline => Some(Violation::UnwinderHung),
-            Self::Start { .. }
-            | Self::NotReady { .. }
-            | Self::NotAvailable { .. }
-            | Self::Denied { .. }
-            | Self::Raised { .. }
-            | Self::NotOpen
-            | Self::CalledOff(_)
-            | Self::Malformed(_)
-            | Self::System(_) => None,
-        }
-    }
-}
-
-impl From<ChildError> for UnwinderError {
-    fn from(error: ChildError) -> Self {
-        match error {
-            ChildError::Deadline => Self::Deadline,
-            ChildError::CalledOff(why) => Self::CalledOff(why),
-            ChildError::Ended(ended) => Self::Ended(ended),
-            ChildError::System(error) => Self::System(error),
-        }
-    }
 }
 
 /// A process that runs `RemoteUnwinder`. Dropping it ends the process.

@@ -4,7 +4,7 @@ use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::Address;
 use smallvec::SmallVec;
 
-use crate::map::{CODES, STRIDE, Word, put};
+use crate::addresses::{CODES, STRIDE, Word, put};
 use crate::program::{LINES, SimFunctionId, SimProgram};
 
 const FILE: &str = "workload.py";

@@ -9,6 +9,7 @@
 //! The reader of the image decides how many stores happen between two of its reads: [`scenario`] follows a schedule,
 //! [`prove`] tries all of them.
 
+mod addresses;
 pub mod case;
 pub mod codes;
 pub mod fuzzing;

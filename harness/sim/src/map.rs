@@ -5,20 +5,12 @@ use std::sync::{Arc, LazyLock};
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::{Address, MemoryError};
 
+use crate::addresses::{CHUNKS, CODES, GENERATORS, INTERPRETERS, SHIMS, STRIDE, THREADS, put};
+pub use crate::addresses::{RUNTIME, Word};
 use crate::codes::{CodeWords, Codes};
 use crate::layout::{GENERATOR_FRAME, GENERATOR_OWNER, SHIM_OWNER};
 use crate::program::{SimProgram, VARIABLES};
 
-/// Address of `_PyRuntime` in the simulated memory.
-pub const RUNTIME: Address = 0x1_0000;
-const INTERPRETERS: Address = 0x10_0000;
-const THREADS: Address = 0x20_0000;
-const CHUNKS: Address = 0x100_0000;
-const GENERATORS: Address = 0x200_0000;
-pub(super) const CODES: Address = 0x300_0000;
-const SHIMS: Address = 0x7fff_0000;
-/// Distance between two structures of a kind. A smaller one would make no difference.
-pub(super) const STRIDE: Address = 0x1_0000;
 /// Offset of the base frame in a thread state.
 const BASE_FRAME: Address = 0x380;
 const SHIM_STRIDE: Address = 0x80;
@@ -41,9 +33,6 @@ pub const INTERPRETER_COUNT: usize = 2;
 pub const SLOT_COUNT: u8 = 32;
 /// `code_object_generation` of a new interpreter.
 pub const FIRST_GENERATION: u64 = 1;
-
-/// Index of a word that can change.
-pub type Word = u16;
 
 /// Location of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -161,12 +150,6 @@ static CHUNK: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
     put(&mut bytes, 8, CHUNK_SIZE as u64);
     bytes.into()
 });
-
-pub(super) fn put(bytes: &mut [u8], offset: u64, word: u64) {
-    if let Some(there) = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start.checked_add(8)?)) {
-        there.copy_from_slice(&word.to_le_bytes());
-    }
-}
 
 impl Map {
     /// Lays out the memory for a program.

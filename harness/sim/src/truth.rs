@@ -66,7 +66,7 @@ pub struct PossibleChains<'a> {
     pub program: &'a SimProgram,
     /// The id of the thread.
     pub native_thread_id: u64,
-    /// The stacks.
+    /// The stacks that the thread had.
     pub chains: &'a [TrueChain],
 }
 

@@ -239,7 +239,7 @@ mod tests {
 
     /// The stored walk after one walk over the target.
     fn known(target: &mut Counting) -> PreviousWalk {
-        let frame = |address, owner| RawFrame { address, previous: 0, code: 1, instr_ptr: 0, owner };
+        let frame = |address, owner| RawFrame { address, previous: 0, code: 1, instr_ptr: 0, owner, copy: 0 };
         let links = vec![frame(NEWEST + 24, Owner::Thread), frame(OUTSIDE, Owner::Shim)];
         let mut before = PreviousWalk::default();
         let chunks = before.copy(target, NEWEST, FRAME, &mut Vec::new()).unwrap().places().collect::<Vec<_>>();

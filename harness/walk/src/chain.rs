@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_known_frame_is_used_only_at_its_own_address() {
-        let known = |address| RawFrame { address, previous: at(1), code: 0x77, instr_ptr: 0, owner: Owner::Thread };
+        let known =
+            |address| RawFrame { address, previous: at(1), code: 0x77, instr_ptr: 0, owner: Owner::Thread, copy: 0 };
         let codes = |frame: &RawFrame| {
             let known = Known { frame: Some(frame), ..NOTHING };
             let chain = followed(&[0, 0, 3], &thread(None), known, 9).unwrap();
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn cpython_skips_gone_frames_except_the_first() {
-        let frame = |owner, code| RawFrame { address: 1, previous: 0, code, instr_ptr: 0, owner };
+        let frame = |owner, code| RawFrame { address: 1, previous: 0, code, instr_ptr: 0, owner, copy: 0 };
         let taken = |links: &[RawFrame]| {
             let chain = Chain { links: links.to_vec(), end: End::Base };
             chain.as_cpython().map(|chain| chain.links)

@@ -246,7 +246,7 @@ impl Decoder {
     /// [`Rejection::Unreadable`] if a read fails.
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
-        let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
+        let start = self.bytecode(memory, raw)?;
         let code = match self.table.known.get_mut(&raw.code) {
             Some(code) => code,
             None => {
@@ -265,6 +265,19 @@ impl Decoder {
         let Some(known) = code.frames.get_mut(entry) else { return Err(bad("lost".into())) };
         let new = || Arc::new(Frame { function: code.function.clone(), file: code.file.clone(), location });
         Ok(Arc::clone(known.get_or_insert_with(new)))
+    }
+
+    /// Address of the bytecode that a frame runs. In a free-threaded build, each thread can have a copy of its own.
+    fn bytecode(&self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Address, Rejection> {
+        let own = raw.code.wrapping_add(self.layout.code.code_adaptive);
+        let Some(per_thread) = self.layout.per_thread.filter(|_| raw.copy != 0) else { return Ok(own) };
+        let array = memory.read_u64(raw.code.wrapping_add(per_thread.code_array))?;
+        let copies = memory.read_u64(array)?;
+        if u64::from(raw.copy) >= copies {
+            let why = format!("the frame runs copy {} of its bytecode, but there are {copies}", raw.copy);
+            return Err(Rejection::BadCode { code: raw.code, why });
+        }
+        Ok(memory.read_u64(array.wrapping_add(8 * (1 + u64::from(raw.copy))))?)
     }
 
     /// Whether the code at `code` belongs to a generator, coroutine or async generator. Its frame leaves the data stack
@@ -393,6 +406,7 @@ fn int(object: &[u8], offset: u64) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::PerThreadLayout;
     use crate::layout::release_3_15_2::LAYOUT;
     use crate::memory::image::Image;
     use crate::raw_frame::Owner;
@@ -440,11 +454,29 @@ mod tests {
     }
 
     fn at(code: Address, offset: u64) -> RawFrame {
-        RawFrame { address: 0x10, previous: 0, code, instr_ptr: code + 208 + offset, owner: Owner::Thread }
+        RawFrame { address: 0x10, previous: 0, code, instr_ptr: code + 208 + offset, owner: Owner::Thread, copy: 0 }
     }
 
     fn name(decoder: &mut Decoder, image: &mut Image, code: Address) -> String {
         decoder.frame(image, &at(code, 0)).unwrap().function.to_string()
+    }
+
+    #[test]
+    fn a_thread_can_run_its_own_copy_of_the_bytecode() {
+        let mut image = small();
+        let code = code(&mut image, 1, 0);
+        let (array, copy) = (0x9_0000, 0xa_0000_u64);
+        image.write(code + 72, &u64::to_le_bytes(array)).unwrap();
+        image.map(array, [2, code + 208, copy].iter().flat_map(|word: &u64| word.to_le_bytes()).collect::<Vec<u8>>());
+        let per_thread = PerThreadLayout { code_array: 72, frame_index: 76, is_allowed: true };
+        let mut decoder = Decoder::new(Layout { free_threaded: true, per_thread: Some(per_thread), ..LAYOUT });
+        let mut line = |copy_index, instr_ptr| {
+            let frame = decoder.frame(&mut image, &RawFrame { instr_ptr, copy: copy_index, ..at(code, 0) });
+            frame.map(|frame| frame.location.line)
+        };
+        assert_eq!((line(0, code + 208), line(1, copy + 4)), (Ok(Some(10)), Ok(Some(12))));
+        assert!(matches!(line(1, code + 208), Err(Rejection::BadCode { .. })));
+        assert!(matches!(line(2, copy), Err(Rejection::BadCode { .. })));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod rejection;
 mod roster;
 pub mod sample;
 pub mod shared;
+mod site;
 pub mod spec;
 pub mod stack;
 pub mod thread_state;

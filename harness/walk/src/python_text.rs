@@ -10,18 +10,18 @@ use crate::thread_state::word;
 /// Longest accepted text, in characters.
 pub const LENGTH_LIMIT: u64 = 1 << 20;
 
-/// The state word of builds with the GIL (3.13 to 3.15): `interned` in bits 0 and 1, then `kind`, `compact`, `ascii`.
+/// The state word from `kind` on: three bits of it, then `compact` and `ascii`.
 struct State(u32);
 
 impl State {
     fn width(&self) -> usize {
-        usize::try_from((self.0 >> 2) & 7).unwrap_or(0)
+        usize::try_from(self.0 & 7).unwrap_or(0)
     }
     fn is_compact(&self) -> bool {
-        self.0 & (1 << 5) != 0
+        self.0 & (1 << 3) != 0
     }
     fn is_ascii(&self) -> bool {
-        self.0 & (1 << 6) != 0
+        self.0 & (1 << 4) != 0
     }
 }
 
@@ -63,12 +63,15 @@ pub fn read(
     let mut header = vec![0; usize::try_from(layout.ascii_data).unwrap_or(0)];
     memory.read(address, &mut header)?;
     let field = |offset: u64| usize::try_from(offset).ok().and_then(|offset| word(&header, offset));
-    let (Some(length), Some(state)) = (field(layout.text_length), state(&header, layout.text_state)) else {
+    let (Some(length), Some(state)) = (field(layout.text_length), state(&header, layout)) else {
         return Err(bad("the text header is shorter than its fields".into()));
     };
     let width = if state.is_ascii() { 1 } else { state.width() };
     if !state.is_compact() || !matches!(width, 1 | 2 | 4) || length > LENGTH_LIMIT {
-        return Err(bad(format!("{address:#x} is not a text object: state {:#x}, length {length}", state.0)));
+        return Err(bad(format!(
+            "{address:#x} is not a text object: state {:#x} from its kind on, length {length}",
+            state.0
+        )));
     }
     let start = if state.is_ascii() { layout.ascii_data } else { layout.compact_data };
     let mut data = vec![0; usize::try_from(length).unwrap_or(0) * width];
@@ -78,9 +81,9 @@ pub fn read(
         .ok_or_else(|| bad(format!("the text at {address:#x} does not have the encoding that its state says")))
 }
 
-fn state(header: &[u8], offset: u64) -> Option<State> {
-    let bytes = header.get(usize::try_from(offset).ok()?..)?.first_chunk()?;
-    Some(State(u32::from_le_bytes(*bytes)))
+fn state(header: &[u8], layout: &CodeLayout) -> Option<State> {
+    let bytes = header.get(usize::try_from(layout.text_state).ok()?..)?.first_chunk()?;
+    Some(State(u32::from_le_bytes(*bytes).checked_shr(layout.text_kind_bit.into())?))
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct RawFrame {
     pub instr_ptr: Address,
     /// Owner of its memory.
     pub owner: Owner,
+    /// The copy of the bytecode that it runs (`tlbc_index`): 0 in builds with the GIL.
+    pub copy: u32,
 }
 
 impl RawFrame {
@@ -75,7 +77,9 @@ impl RawFrame {
             return Err(Rejection::Unreadable(format!("frame {address:#x} is truncated")));
         };
         let owner = Owner::parse(layout, owner).ok_or(Rejection::BadOwner { frame: address, owner })?;
-        Ok(Self { address, previous, code: executable & !frame.tag_mask, instr_ptr, owner })
+        let copy = layout.per_thread.and_then(|it| bytes.get(usize::try_from(it.frame_index).ok()?..)?.first_chunk());
+        let copy = copy.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        Ok(Self { address, previous, code: executable & !frame.tag_mask, instr_ptr, owner, copy })
     }
 
     /// Reads the frame at `address`.

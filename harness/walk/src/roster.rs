@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use crate::code::CodeGeneration;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::rejection::Rejection;
+use crate::site::Site;
 use crate::thread_state::{InterpreterWindow, ThreadState, Window, thread_states_of, word};
-use crate::walker::Site;
 
 /// Limit for speculative reads, in bytes.
 pub(super) const SPECULATION_LIMIT: usize = 16 << 20;

@@ -42,7 +42,7 @@ pub enum WalkerKind {
 }
 
 impl WalkerKind {
-    /// Every walker.
+    /// Every walker, in the order of planning.
     pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The name used in tables, fingerprints and JSON.

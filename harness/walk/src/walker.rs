@@ -8,39 +8,16 @@ use smallvec::SmallVec;
 use crate::cache::FrameCache;
 use crate::code::{CodeGeneration, Decoder};
 use crate::frame::Frame;
-use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
+use crate::layout::{CacheLayout, LayoutError};
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
 use crate::roster::{ReadPlan, Seen, ThreadPrefetch};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+pub use crate::site::{NoFrameCache, Site};
 use crate::stack::Stack;
 use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
 use crate::weakening::Weakening;
-
-/// The layout of a build and the address of the target's `_PyRuntime`.
-#[derive(Clone, Copy, Debug)]
-pub struct Site {
-    /// Field offsets of the build.
-    pub layout: Layout,
-    /// Address of `_PyRuntime`.
-    pub runtime: Address,
-}
-
-impl Site {
-    /// Offsets of the frame cache's fields.
-    ///
-    /// # Errors
-    /// [`NoFrameCache`] before 3.15.
-    pub fn cache(&self) -> Result<CacheLayout, NoFrameCache> {
-        self.layout.thread.cache.ok_or(NoFrameCache(self.layout.version))
-    }
-}
-
-/// A cached walker was requested for a build without the frame cache's fields. Holds the version.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("CPython {0} has no frame cache: only uncached walkers run on it")]
-pub struct NoFrameCache(pub VersionHex);
 
 /// Why a walker cannot be made for a build.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -67,7 +67,7 @@ pub enum Weakening {
 }
 
 impl Weakening {
-    /// Every weakening.
+    /// Every weakening, in the order of declaration.
     pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The checks missing from the naive anchor-first protocol: anchor the current frame, re-read current frame and

@@ -1,32 +1,23 @@
 //! The arguments of the command line.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use framewalk::sample::WalkerKind;
-use framewalk::weakening::Weakening;
-use model::lane::Lane;
-use model::run::finding::Fingerprint;
-use model::schedule::shard::Shard;
+use clap::{Args, Parser, Subcommand};
 use model::workload::Family;
-use sim::prove::search::{Reads, SoughtStack};
-use sim::variation::Variation;
 
 use crate::cli::bench_arguments::Bench;
+pub use crate::cli::check_arguments::Check;
 use crate::cli::compare::Compare;
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
 use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::prove_arguments::Prove;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
-use crate::cli::values::{
-    all_weakenings, budget, check_jobs, families, fingerprint, lanes, named, seed, simulated_workloads, variations,
-    walkers, weakenings,
-};
+use crate::cli::values::{budget, families, seed};
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
 ///
@@ -104,111 +95,10 @@ pub enum Verb {
     Bench(Box<Bench>),
 }
 
-/// The default budget of `check`.
-const DEFAULT_BUDGET: &str = "60s";
-/// Options that make no sense with a user's own program. Such a program has no family and no schedules, and runs in
-/// one cell for each build.
-const PROGRAM_EXCLUDES: [&str; 9] =
-    ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
-
-/// Options that make no sense with a base: it decides what fails, and both runs must be whole.
-const BASELINE_EXCLUDES: [&str; 4] = ["strict", "until", "shard", "weaken"];
-
-/// Arguments of `check`.
-#[derive(Clone, Debug, PartialEq, Args)]
-pub struct Check {
-    /// Which builds.
-    #[command(flatten)]
-    pub source: BuildSource,
-    /// Test only this run mode of each build
-    #[arg(long, value_name = "MODE", help_heading = "Builds")]
-    pub jit: Option<Jit>,
-    /// What is run.
-    #[command(flatten)]
-    pub selection: Selection,
-    /// Run this Python program instead of generated ones, in the stopped lane; with --lane live, in the live lane. Walkers
-    /// are compared with each other, and with the program's own account where it imports and calls `framediff_gate.gate()`.
-    /// The program runs in the current folder, with no input. The stopped lane restarts it when it ends. Its arguments come
-    /// after --
-    #[arg(long, value_name = "FILE", help_heading = "Selection", conflicts_with_all = PROGRAM_EXCLUDES)]
-    pub program: Option<PathBuf>,
-    /// Arguments of the program
-    #[arg(last = true, value_name = "ARGS", requires = "program", help_heading = "Selection")]
-    pub arguments: Vec<String>,
-    /// How the workloads look.
-    #[command(flatten)]
-    pub size: Size,
-    /// Time limit of the run, shared fairly among its cells. Cells that did not run are listed. Work in progress may overrun
-    /// the limit by 15 % and two seconds. Finding the builds does not count
-    #[arg(long, value_name = "TIME", default_value = DEFAULT_BUDGET, value_parser = budget, help_heading = "Run")]
-    pub budget: Duration,
-    /// Stopped lane: the number of stops of each target for each cached walker. The budget is then only a limit, so the
-    /// speed of the machine does not decide what is tested
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
-    pub stops: Option<u32>,
-    /// Stepped lane: the number of schedules for each program, recorded ones first, then random ones. The budget is then
-    /// only a limit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
-    pub schedules: Option<u32>,
-    /// End the run at the first violation with this fingerprint, as the replay line of a report does. The exit code is 1, or 0
-    /// if the violation is known. A run that does not show it is inconclusive, never a pass
-    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint, help_heading = "Run")]
-    pub until: Option<Fingerprint>,
-    /// Number of targets that run at once, at most eight per core [default: three for two cores, because a stopped target
-    /// leaves its core idle]
-    #[arg(long, value_name = "N", value_parser = check_jobs, help_heading = "Run")]
-    pub jobs: Option<NonZeroUsize>,
-    /// Live lane: compare each walker's profile with the true one. This takes a sixth of the time and is advice: it does not
-    /// change the verdict
-    #[arg(long, help_heading = "Run")]
-    pub profiles: bool,
-    /// Write a bundle of each distinct failure to this folder, for `replay` and `explain` on another machine
-    #[arg(long, value_name = "DIR", help_heading = "Run")]
-    pub bundles: Option<PathBuf>,
-    /// How the result is judged.
-    #[command(flatten)]
-    pub judging: Judging,
-    /// Judge the build against this one: an interpreter, which then runs the same programs, stops and schedules first, or the
-    /// JSON report of its `check`. Only what the base does not show fails the run. Without --stops and --schedules, the
-    /// budget decides how many there are, and both runs have the same; they take about one budget each
-    #[arg(long, value_name = "BASE", requires = "python", conflicts_with_all = BASELINE_EXCLUDES, help_heading = "Verdict")]
-    pub baseline: Option<PathBuf>,
-    /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
-    pub format: Format,
-    /// Where else it is reported.
-    #[command(flatten)]
-    pub reports: Reports,
-}
-
-/// Which cells of the matrix.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Selection")]
-pub struct Selection {
-    /// Run only this family of workloads; repeatable
-    #[arg(long, value_name = "NAME", value_parser = families())]
-    pub family: Vec<Family>,
-    /// Run only this lane; repeatable
-    #[arg(long, value_name = "LANE", value_parser = lanes())]
-    pub lane: Vec<Lane>,
-    /// Use only this walker and the walkers it is compared with; repeatable
-    #[arg(long, value_name = "WALKER", value_parser = walkers())]
-    pub walker: Vec<WalkerKind>,
-    /// The seed of the workloads, decimal or 0x... [default: random, and printed]
-    #[arg(long, value_name = "N", value_parser = seed)]
-    pub seed: Option<u64>,
-    /// Run only part K of N, so that N machines can share a run with one seed; `merge` joins their reports
-    #[arg(long, value_name = "K/N", requires = "seed", default_value_t = Shard::WHOLE)]
-    pub shard: Shard,
-    /// Put this known fault into framediff's cached walker, to see that it is found; repeatable
-    #[arg(long, value_name = "NAME", value_parser = weakenings())]
-    pub weaken: Vec<Weakening>,
-}
-
 /// Arguments of `builds`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Builds {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Fetch what `check` would fetch if there were no other build
@@ -222,7 +112,7 @@ pub struct Builds {
 /// Arguments of `attach`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Attach {
-    /// The process
+    /// The process to sample
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
     /// How long to sample it
@@ -231,6 +121,9 @@ pub struct Attach {
     /// The header with the order of its offsets: pycore_debug_offsets.h of its source
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub layout_header: Option<PathBuf>,
+    /// Read a free-threaded build, too. No such build was ever tested; what comes out is no verdict about CPython
+    #[arg(long, help_heading = "Run")]
+    pub experimental_free_threaded: bool,
     /// Allow writes to the process's anchors, which cached walkers need. Without it, only uncached walkers run
     #[arg(long, help_heading = "Run")]
     pub write: bool,
@@ -288,63 +181,14 @@ pub struct Replay {
     pub source: BuildSource,
 }
 
-/// Arguments of `prove`.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct Prove {
-    /// The walker
-    #[arg(long, value_name = "WALKER", default_value = "own-reference", help_heading = "Walker")]
-    pub walker: ProvedWalker,
-    /// Leave this check out of the walker; repeatable
-    #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
-    pub weaken: Vec<Weakening>,
-    /// What the simulated interpreter runs; repeatable [default: everything]
-    #[arg(long, value_name = "NAME", value_parser = simulated_workloads(), help_heading = "Interpreter")]
-    pub workload: Vec<&'static str>,
-    /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
-    #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
-    pub vary: Vec<Variation>,
-    /// Let another profiler anchor a thread's current frame at any moment; with a number, at most that often
-    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
-    pub other_profiler: Option<Option<u8>>,
-    /// Number of samples
-    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
-    pub samples: u32,
-    /// What counts as wrong
-    #[arg(long, value_name = "CLAUSE", value_parser = named::<SoughtStack>(), default_value = "not-there", help_heading = "Search")]
-    pub clause: SoughtStack,
-    /// What the interpreter may move between
-    #[arg(long, value_name = "READS", value_parser = named::<Reads>(), default_value = "words", help_heading = "Search")]
-    pub reads: Reads,
-    /// Give up after this number of states
-    #[arg(long, value_name = "N", default_value = "20000000000", help_heading = "Search")]
-    pub states: u64,
-    /// Save a counterexample as a case in this folder
-    #[arg(short, long, value_name = "DIR", help_heading = "Search")]
-    pub output: Option<PathBuf>,
-    /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
-    pub format: Format,
-    /// Where else it is reported.
-    #[command(flatten)]
-    pub reports: Reports,
-}
-
-/// The walkers that can be proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
-pub enum ProvedWalker {
-    /// The reference walker
-    OwnReference,
-    /// CPython 3.15's protocol
-    OwnCached,
-    /// The reference walker as first designed: anchor first, without the later checks
-    AnchorFirst,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use framewalk::sample::WalkerKind;
+    use framewalk::weakening::Weakening;
     use lanes::check::{BUDGET, CONFIDENCE};
+    use model::lane::Lane;
     use model::workload::parameters::{MOST_DEEP, MOST_LOCALS, MOST_ROUNDS, MOST_WIDE};
     use model::workload::{FrameSize, Names, Overrides, Parameters};
 

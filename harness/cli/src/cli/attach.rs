@@ -23,6 +23,7 @@ pub(super) fn attach_to(arguments: &Attach) -> Result<Ending, Failure> {
         known: &known,
         confidence: arguments.judging.confidence,
         layout_header: arguments.layout_header.as_deref(),
+        free_threaded: arguments.experimental_free_threaded,
         cache: &cache,
         interrupted: &INTERRUPTED,
     };

@@ -17,8 +17,8 @@ use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
 use process::build::{BuildError, BuildOptions, BuildVariant, SelectError};
 
-use crate::cli::arguments::{Check, Selection};
 use crate::cli::check::{self, Extent};
+use crate::cli::check_arguments::{Check, Selection};
 use crate::cli::output::{Failure, tell};
 use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::report::progress::Progress;
@@ -64,7 +64,7 @@ impl Base {
             Content::Check(document) => Ok(Self { name, path: path.to_owned(), report: Some(document) }),
             other => Err(format!(
                 "{name} is {}; --baseline takes an interpreter, or the JSON report of `check` or `merge`",
-                other.what()
+                other.report().what()
             )
             .into()),
         }

@@ -14,7 +14,7 @@ use crate::cli::values::{budget, seed, walkers};
 /// Arguments of `bench`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Bench {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Measure only this run mode of each build

@@ -13,11 +13,13 @@ use lanes::bundle::archive::{BundleError, is_bundle};
 use lanes::bundle::{Bundle, name};
 use model::jit_mode::JitMode;
 use process::build::{BuildVariant, SelectError, Terminal, cache_folder, select};
-use sim::case::stepped::{BuildIdentity, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::BuildIdentity;
 use sim::snapshot::Snapshot;
 
-use crate::cli::arguments::{Check, Cli, Replay, Verb};
+use crate::cli::arguments::{Cli, Replay, Verb};
 use crate::cli::check::{Checked, run_check};
+use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::replay_command::quote_path;

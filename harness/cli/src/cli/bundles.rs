@@ -16,9 +16,10 @@ use model::run::document::Document;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
 use process::build::BuildVariant;
-use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
-use crate::cli::arguments::Check;
+use crate::cli::check_arguments::Check;
 use crate::cli::explanation::explanation;
 use crate::cli::folder;
 use crate::cli::output::{Failure, tell};

@@ -18,9 +18,10 @@ use lanes::explore::shrink::{Budget, shrink as shrunk};
 use lanes::stepped::RigPlan;
 use model::run::known::{Confirmation, KnownFailures, KnownMatch};
 use process::build::SelectError;
+use sim::case::file::SteppedFile;
 use sim::case::kept::KeptSchedules;
 use sim::case::line::is_line;
-use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
 use crate::cli::bundled;
 use crate::cli::exit::Ending;

@@ -17,8 +17,8 @@ use model::run::summary::Summary;
 use model::workload::user_program::UserProgram;
 use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select, without_unwinder};
 
-use crate::cli::arguments::Check;
 use crate::cli::baseline::{Base, Tested, nothing_ran};
+use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};

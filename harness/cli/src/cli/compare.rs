@@ -7,7 +7,8 @@ use clap::Args;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Format;
-use crate::report::compare::{ComparisonDocument, compare as compared};
+use crate::report::compare::compare as compared;
+use crate::report::compare::document::ComparisonDocument;
 
 const WIDTH: u16 = 100;
 

@@ -35,10 +35,10 @@ pub fn run_command(cli: Cli) -> ExitCode {
         #[cfg(target_arch = "x86_64")]
         Verb::Mutants(arguments) => mutants::run(&arguments, &INTERRUPTED),
         #[cfg(not(target_arch = "x86_64"))]
-        Verb::Mutants(_) => Err("machine code of x86-64 alone is understood".into()),
+        Verb::Mutants(_) => Err("mutants are made on x86-64 machines only".into()),
         #[cfg(not(target_arch = "x86_64"))]
         Verb::Conform(_) | Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
-            Err("the stepped lane needs a machine of x86-64".into())
+            Err("the stepped lane needs an x86-64 machine".into())
         }
         Verb::Bench(arguments) => bench::bench(&arguments, &INTERRUPTED),
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),

@@ -42,9 +42,9 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Nothing is wrong.
+    /// Everything that ran was judged, and nothing is wrong.
     pub const PASS: Self = Self::Judged(Verdict::Pass);
-    /// Something is wrong.
+    /// Something is wrong, and no known failure excuses it.
     pub const FAIL: Self = Self::Judged(Verdict::Fail);
     /// Nothing is wrong, but not everything was shown.
     pub const INCONCLUSIVE: Self = Self::Judged(Verdict::Inconclusive);
@@ -55,7 +55,7 @@ impl Ending {
         if document.interrupted { Self::Interrupted } else { Self::Judged(document.judgement.verdict) }
     }
 
-    /// The exit code.
+    /// The exit code of the process; see [`HELP`].
     #[must_use]
     pub fn code(self) -> u8 {
         match self {

@@ -7,7 +7,8 @@ use lanes::explore::replay::{ReplayResult, run};
 use lanes::stepped::{RecordOptions, RigPlan};
 use model::workload::Workload;
 use process::build::{BuildVariant, Terminal, cache_folder, select};
-use sim::case::stepped::{SteppedCase, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::SteppedCase;
 
 use crate::cli::folder;
 use crate::cli::output::{Failure, tell};

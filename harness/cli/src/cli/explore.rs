@@ -23,7 +23,8 @@ use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
-use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, tell};
@@ -47,7 +48,7 @@ const PROGRESS: Duration = Duration::from_millis(250);
 /// Searches the schedules of each family.
 pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
-        return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
+        return Err(format!("`{weakening}` does not apply to {}", arguments.walker).into());
     }
     let mut known = known_failures(arguments.known.as_deref())?;
     if !arguments.weaken.is_empty() {
@@ -65,7 +66,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     }
     let wanted =
         |row: &&BuildVariant| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
-    let row = selection.rows.iter().find(wanted).ok_or("no build has the run mode that --jit asks for")?;
+    let row = selection.rows.iter().find(wanted).ok_or("no build can run with this --jit")?;
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
     let events = Mutex::new(Reporting::of_items("explore", &arguments.reports, Some(arguments.format))?);

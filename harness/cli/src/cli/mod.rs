@@ -11,6 +11,7 @@ mod bundles;
 #[cfg(target_arch = "x86_64")]
 mod cases;
 mod check;
+pub mod check_arguments;
 pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;
@@ -25,10 +26,13 @@ mod folder;
 mod interrupt;
 pub mod merge;
 #[cfg(target_arch = "x86_64")]
+mod mutant_steps;
+#[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
 mod output;
 mod prove;
+pub mod prove_arguments;
 pub mod replay_command;
 mod replays;
 mod report;

@@ -1,7 +1,7 @@
 //! `mutants`: tests the harness itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -23,10 +23,11 @@ use lab::peers::cpython_tests::Suite;
 use lanes::cell::PATIENCE;
 use model::jit_mode::JitMode;
 use model::run::document;
-use model::run::event::{Consumer, Event};
+use model::run::event::Consumer;
 use process::build::{BuildVariant, Terminal, cache_folder};
 
 use crate::cli::exit::Ending;
+use crate::cli::mutant_steps::{hunting, judged, kept};
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::Failure;
 use crate::cli::reports::Reporting;
@@ -107,17 +108,6 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         Ending::INCONCLUSIVE if is_list => Ok(Ending::PASS),
         ending => Ok(ending),
     }
-}
-
-/// Reports a mutant as soon as it is judged. `of` names what was changed, and `begun` is when its hunt began.
-pub(super) fn judged(events: &mut dyn Consumer, of: &str, mutant: &MutantReport, begun: Instant) {
-    let item = mutant.item(of, begun.elapsed().as_secs_f64());
-    events.event(&Event::ItemFinished(Box::new(item)));
-}
-
-/// Shows on the progress line which mutant is hunted, and how many of its kind were.
-pub(super) fn hunting(events: &mut dyn Consumer, done: usize, of: usize, doing: &str) {
-    events.event(&Event::Working { done: done as u64, of: of as u64, doing: doing.to_owned() });
 }
 
 /// Runs CPython's own tests on the original.
@@ -312,13 +302,4 @@ impl<'a> Subject<'a> {
         };
         self.image.sites().iter().enumerate().filter(executed).map(site).collect()
     }
-}
-
-/// The folder in which a mutant is kept. Creates it if necessary.
-pub(super) fn kept(arguments: &Mutants, row: &BuildVariant, name: &str) -> Result<Option<PathBuf>, Failure> {
-    let Some(keep) = &arguments.keep else { return Ok(None) };
-    let folder = std::path::absolute(keep)?.join(row.name.replace(' ', "-")).join(name);
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
-    Ok(Some(folder))
 }

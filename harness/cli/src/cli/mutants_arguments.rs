@@ -12,7 +12,7 @@ use crate::cli::values::{budget, seed};
 /// Arguments of `mutants`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Mutants {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Use only this run mode of each build [default: both]

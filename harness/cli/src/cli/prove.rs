@@ -17,15 +17,16 @@ use sim::case::file::save;
 use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
 use sim::history::render;
 use sim::prove::graph::{ANY_NUMBER, Graph};
+use sim::prove::options::{ProofOptions, Reads};
 use sim::prove::replay::scenario;
-use sim::prove::search::{Counterexample, ProofOptions, ProofReport, Reads, SearchOutcome, search};
+use sim::prove::search::{Counterexample, ProofReport, SearchOutcome, search};
 use sim::truth::TrueChain;
 use sim::workloads;
 use sim::workloads::SimWorkload;
 
-use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit::Ending;
 use crate::cli::output::Failure;
+use crate::cli::prove_arguments::{Prove, ProvedWalker};
 use crate::cli::reports::Reporting;
 
 /// Searches the interleavings of each workload.
@@ -54,7 +55,7 @@ fn contender(arguments: &Prove) -> Result<WalkerSpec, Failure> {
     };
     for weakening in &arguments.weaken {
         if !weakening.applies_to(kind) {
-            return Err(format!("{kind} has no check that `{weakening}` could leave out").into());
+            return Err(format!("`{weakening}` does not apply to {kind}").into());
         }
     }
     Ok(WalkerSpec { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })

@@ -9,7 +9,7 @@ use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, Row};
 use model::run::finding::Finding;
 
-use crate::cli::arguments::Check;
+use crate::cli::check_arguments::Check;
 use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
 
 /// A single cell gets the whole budget of its run, which is more than it had within the run. Below this time the

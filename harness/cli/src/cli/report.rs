@@ -32,12 +32,12 @@ pub(super) fn report(arguments: &Report) -> Result<Ending, Failure> {
 /// Renders all documents in one format.
 pub(super) fn text(all: &[Saved], format: ReportFormat, look: Look) -> Result<String, Failure> {
     Ok(match (format, all) {
-        (ReportFormat::Human, [one]) => one.human(look),
+        (ReportFormat::Human, [one]) => one.report().human(look),
         (ReportFormat::Human, _) => {
-            let one = |one: &Saved| format!("{}\n\n{}\n", look.bold(&one.name), one.human(look));
+            let one = |one: &Saved| format!("{}\n\n{}\n", look.bold(&one.name), one.report().human(look));
             all.iter().map(one).collect()
         }
-        (ReportFormat::Json, [one]) => serde_json::to_string_pretty(&one.json()?)? + "\n",
+        (ReportFormat::Json, [one]) => serde_json::to_string_pretty(&one.report().json()?)? + "\n",
         (ReportFormat::Json, _) => serde_json::to_string_pretty(&Saved::json_of_all(all)?)? + "\n",
         (ReportFormat::Junit, _) => junit::render(all)?,
         (ReportFormat::Html, _) => html::render(all),

@@ -29,9 +29,9 @@ pub enum ReportKind {
     Json,
     /// One event per line, as they happen
     JsonLines,
-    /// JUnit's XML
+    /// The XML of JUnit, for CI systems
     Junit,
-    /// A self-contained page
+    /// An HTML page that needs no other file
     Html,
     /// Text for a step summary or an issue
     Markdown,
@@ -43,7 +43,7 @@ pub struct Report {
     /// JSON or JSON lines of check, attach, explore, prove, conform, mutants or bench, JSON of merge, compare or explain, and saved cases
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The format
+    /// The format to write
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: ReportFormat,
     /// The file to write [default: standard output]
@@ -54,13 +54,13 @@ pub struct Report {
 /// In which form saved documents are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum ReportFormat {
-    /// For people.
+    /// Text for people, in the width of the terminal.
     Human,
     /// The document, or one document of several.
     Json,
-    /// JUnit's XML.
+    /// The XML of JUnit, for CI systems.
     Junit,
-    /// A self-contained page.
+    /// An HTML page that needs no other file.
     Html,
     /// Text for a step summary or an issue.
     Markdown,

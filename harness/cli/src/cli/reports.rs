@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use model::run::document::Document;
 use model::run::event::{Consumer, Event};
-use model::run::item::Results;
+use model::run::results::Results;
 use model::run::summary::{Rules, Summary};
 use model::run::verdict::Verdict;
 
@@ -140,9 +140,9 @@ impl Reporting {
         // The text of items was printed when each ended.
         let printed = match (format, &saved.content) {
             (Some(Format::Human), Content::Results(_) | Content::Searches(_)) | (None, _) => String::new(),
-            (Some(Format::Human), _) => saved.human(Look::of_stdout()),
+            (Some(Format::Human), _) => saved.report().human(Look::of_stdout()),
             (Some(Format::Json), Content::Check(document)) => json::render(document)?,
-            (Some(Format::Json), _) => serde_json::to_string_pretty(&saved.json()?)? + "\n",
+            (Some(Format::Json), _) => serde_json::to_string_pretty(&saved.report().json()?)? + "\n",
         };
         let annotations = match &saved.content {
             Content::Check(document) => github::annotations(document),
@@ -173,7 +173,7 @@ impl Reporting {
         for (format, output) in files {
             keep(report::text(&all, format, Look::plain()).and_then(|text| Ok(output.write(&text)?)));
         }
-        if written { Ok(saved.verdict()) } else { Err("not every report could be written".into()) }
+        if written { Ok(saved.report().verdict()) } else { Err("not every report could be written".into()) }
     }
 }
 

@@ -110,16 +110,16 @@ pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failu
 /// The run mode of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Jit {
-    /// With the JIT
+    /// Run with the JIT on
     On,
-    /// Without it
+    /// Run with the JIT off
     Off,
 }
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people, in the width of the terminal.
     Human,
     /// One JSON document with a version field.
     Json,

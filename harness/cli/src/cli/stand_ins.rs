@@ -14,7 +14,7 @@ use model::lane::Lane;
 use model::run::event::Consumer;
 use process::build::BuildVariant;
 
-use crate::cli::mutants;
+use crate::cli::mutant_steps;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::Failure;
 
@@ -56,14 +56,14 @@ pub(super) fn report(
         if stopped() {
             break;
         }
-        mutants::hunting(events, done, wanted.len(), &fault.name());
+        mutant_steps::hunting(events, done, wanted.len(), &fault.name());
         let begun = Instant::now();
-        let kept = mutants::kept(arguments, row, &fault.name())?;
+        let kept = mutant_steps::kept(arguments, row, &fault.name())?;
         let replaced = match stand_ins.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(replaced) => replaced,
             Err(error @ (StandInError::NotViable(_) | StandInError::Replace(ReplaceError::Probe(_)))) => {
                 let mutant = mutant(fault, Judged::NotViable { why: error.to_string() }, None);
-                mutants::judged(events, &row.name, &mutant, begun);
+                mutant_steps::judged(events, &row.name, &mutant, begun);
                 report.mutants.push(mutant);
                 continue;
             }
@@ -79,7 +79,7 @@ pub(super) fn report(
         };
         let peers = peers.and_then(|peers| peers.judge(&replaced.build, true, &stopped).ok());
         let mutant = mutant(fault, judged, peers);
-        mutants::judged(events, &row.name, &mutant, begun);
+        mutant_steps::judged(events, &row.name, &mutant, begun);
         report.mutants.push(mutant);
     }
     Ok(Some(report))

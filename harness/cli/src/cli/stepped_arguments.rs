@@ -22,13 +22,13 @@ const MANY: u64 = 500;
 /// Arguments of `explore`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Explore {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// The run mode of the build
     #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Builds")]
     pub jit: Jit,
-    /// The walker
+    /// The walker to test
     #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "cpython-cached", help_heading = "Walker")]
     pub walker: WalkerKind,
     /// Leave this check out of one of framediff's walkers; repeatable
@@ -50,7 +50,7 @@ pub struct Explore {
     /// The order of the schedules
     #[arg(long, value_name = "ORDER", default_value = "exhaustive", help_heading = "Search")]
     pub order: SearchOrder,
-    /// Number of samples
+    /// Number of samples that the walker takes
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
     /// Largest number of moves of the target
@@ -117,13 +117,13 @@ impl Explore {
 /// Arguments of `conform`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Conform {
-    /// Which builds.
+    /// The builds under test.
     #[command(flatten)]
     pub source: BuildSource,
     /// Use only this run mode of each build [default: both]
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// The walker
+    /// The walker to test
     #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "own-cached", help_heading = "Walker")]
     pub walker: WalkerKind,
     /// The family of the programs; repeatable [default: all]
@@ -180,7 +180,7 @@ pub struct OneCase {
     /// A saved case, a bundle, or a case on a line (framediff@...)
     #[arg(value_name = "CASE")]
     pub case: String,
-    /// Where it runs.
+    /// The builds on which the case runs.
     #[command(flatten)]
     pub source: BuildSource,
 }
@@ -188,7 +188,7 @@ pub struct OneCase {
 /// Arguments of `shrink`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Shrink {
-    /// The case.
+    /// The case, and the builds on which it runs.
     #[command(flatten)]
     pub case: OneCase,
     /// Number of runs to reduce a schedule; three times as many to find one in a smaller workload
@@ -208,7 +208,7 @@ pub struct Shrink {
 /// Arguments of `explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Explain {
-    /// The case.
+    /// The case, and the builds on which it runs.
     #[command(flatten)]
     pub case: OneCase,
     /// How it is printed
@@ -219,7 +219,7 @@ pub struct Explain {
 /// Arguments of `reproducer`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Reproducer {
-    /// The case.
+    /// The case, and the builds on which it runs.
     #[command(flatten)]
     pub case: OneCase,
     /// The Python file to write; it must not exist

@@ -17,7 +17,7 @@ use lab::mutants::unwinder::module::{CopyError, Module};
 use model::run::event::Consumer;
 use process::build::BuildVariant;
 
-use crate::cli::mutants;
+use crate::cli::mutant_steps;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::Failure;
 
@@ -49,14 +49,14 @@ pub(super) fn report(
         if hunter.interrupted.load(Ordering::Relaxed) {
             break;
         }
-        mutants::hunting(events, done, faults.len(), fault.name());
+        mutant_steps::hunting(events, done, faults.len(), fault.name());
         let begun = Instant::now();
-        let kept = mutants::kept(arguments, row, fault.name())?;
+        let kept = mutant_steps::kept(arguments, row, fault.name())?;
         let patched = match module.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(patched) => patched,
             Err(error @ (CopyError::NotViable(_) | CopyError::Replace(ReplaceError::Probe(_)))) => {
                 let mutant = mutant(fault, Judged::NotViable { why: error.to_string() });
-                mutants::judged(events, &row.name, &mutant, begun);
+                mutant_steps::judged(events, &row.name, &mutant, begun);
                 report.mutants.push(mutant);
                 continue;
             }
@@ -78,7 +78,7 @@ pub(super) fn report(
         let mut reported = mutant(fault, judged);
         let stopped = || hunter.interrupted.load(Ordering::Relaxed);
         reported.peers = peers.and_then(|peers| peers.judge(&patched.build, true, &stopped).ok());
-        mutants::judged(events, &row.name, &reported, begun);
+        mutant_steps::judged(events, &row.name, &reported, begun);
         report.mutants.push(reported);
     }
     Ok(report)

@@ -39,9 +39,9 @@ pub struct ExplainedFailure {
 /// The document of one replayed case, with its history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplanationDocument {
-    /// [`KIND`].
+    /// Always [`KIND`], which distinguishes the document from others.
     pub kind: String,
-    /// [`VERSION`].
+    /// The version of the format, [`VERSION`].
     pub version: u32,
     /// The framediff version that wrote the document.
     pub framediff: String,
@@ -119,7 +119,7 @@ impl Explanation {
         out.push('\n');
         match &self.failure {
             Some(failure) => failure.render(&mut out, width),
-            None => out.push_str("  nothing is wrong: every stack was there during its sample\n"),
+            None => out.push_str("  nothing is wrong: the target had every stack during its sample\n"),
         }
         if let Some(misfit) = &self.misfit {
             let _ = writeln!(out, "  note       {}", clean(misfit));

@@ -6,7 +6,7 @@ use framewalk::printable::{clean, excerpt};
 use model::run::comparison::Fate;
 use model::run::document::Document;
 use model::run::group::Group;
-use model::run::item::Results;
+use model::run::results::Results;
 use model::run::verdict::{Doubt, Failure, Verdict};
 
 use crate::report::human;

@@ -23,12 +23,12 @@ pub fn render(all: &[Saved], limit: usize) -> String {
     out.push(&format!("## framediff: {}\n\n", overall(all)));
     for one in all {
         if all.len() > 1 {
-            out.push(&format!("### {}: {}\n\n", inline(&one.name), one.verdict()));
+            out.push(&format!("### {}: {}\n\n", inline(&one.name), one.report().verdict()));
         }
-        out.push(&format!("{}\n\n", inline(&one.in_short())));
+        out.push(&format!("{}\n\n", inline(&one.report().in_short())));
         match &one.content {
             Content::Check(document) => check(&mut out, document),
-            _ => out.push(&folded("the whole report", &one.human(Look { width: WIDTH, colour: false }))),
+            _ => out.push(&folded("the whole report", &one.report().human(Look { width: WIDTH, colour: false }))),
         }
     }
     let Bounded { mut text, left_out, .. } = out;

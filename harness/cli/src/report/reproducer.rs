@@ -14,7 +14,8 @@ use model::schedule::Point;
 use model::schedule::cast::SampleTurn;
 use model::schedule::fingerprint::CacheAnswer;
 use model::workload::{Mode, generate};
-use sim::case::stepped::{BadStepped, SteppedCase, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{BadStepped, SteppedCase};
 use thiserror::Error;
 
 use crate::report::python::{boolean, contexts, functions, list, program, string};

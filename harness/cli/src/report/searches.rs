@@ -17,7 +17,7 @@ pub const VERSION: u32 = 1;
 /// All searches of one run of `explore`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchDocument {
-    /// [`VERSION`].
+    /// The version of the format, [`VERSION`].
     pub version: u32,
     /// One for each family.
     pub searches: Vec<Search>,
@@ -104,7 +104,7 @@ pub struct Search {
     pub rejected: Vec<(String, u64)>,
     /// Answers of the cache (hits and misses), with counts.
     pub answers: Vec<(String, u64)>,
-    /// The distinct failures.
+    /// The failures, one for each fingerprint.
     pub failures: Vec<SearchFailure>,
     /// Reasons other than failures why the search does not pass.
     #[serde(default)]

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Write};
 
 use framewalk::printable::excerpt;
 use model::run::event::{Consumer, Event};
-use model::run::item::Results;
+use model::run::results::Results;
 use model::run::summary::{Rules, Summary};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -22,7 +22,6 @@ pub const VERSION: u32 = 1;
 /// Longer lines are rejected, in bytes. No line that framediff writes comes near this limit.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// The header line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,

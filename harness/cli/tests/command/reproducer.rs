@@ -11,7 +11,8 @@ use framewalk::weakening::Weakening;
 use model::run::known::KnownFailures;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
-use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
 use crate::common;
 

@@ -5,7 +5,7 @@
 pub(crate) mod command;
 pub(crate) mod executable;
 pub(crate) mod loader;
-#[path = "../../../sim/tests/without_interpreter/stores.rs"]
+#[path = "../../../sim/tests/without_interpreter/stores/mod.rs"]
 pub(crate) mod stores;
 pub(crate) mod target;
 

@@ -14,7 +14,7 @@ use model::run::known::KnownFailures;
 use model::schedule::cast::{ProfilerScript, names};
 use model::schedule::fingerprint::SteppedFingerprint;
 use process::build::{BuildOptions, BuildVariant, Silent, cache_folder, select};
-use sim::case::stepped::SteppedFile;
+use sim::case::file::SteppedFile;
 
 use crate::common;
 

@@ -11,7 +11,8 @@ use model::invariants::SampleFault;
 use model::schedule::Schedule;
 use model::workload::{FrameSize, Names};
 use serde_json::Value;
-use sim::case::stepped::{SteppedCase, SteppedFile};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::SteppedCase;
 
 use crate::common;
 use crate::common::command::{Outcome, outcome};
@@ -176,7 +177,7 @@ fn unusable_cases_are_refused_with_the_reason() {
     assert!(given.stderr.contains("note: the case was made on CPython 3.15.9 release, this is 3.15"), "{given:?}");
     let program = other(&|case| case.workload.source.0 ^= 1);
     run("explain", &[&program]).assert_refused(&["another program by now"]);
-    run("explain", &["framediff@4@x"]).assert_refused(&["it has version 4, known are 2 to 3"]);
+    run("explain", &["framediff@4@x"]).assert_refused(&["it has version 4, but this framediff reads 2 to 3"]);
     run("explain", &["no/such/file.json"]).assert_refused(&["no/such/file.json", "No such file"]);
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/cases/text");
     let fuzz = fs::read_dir(fuzz).unwrap().next().unwrap().unwrap().path();

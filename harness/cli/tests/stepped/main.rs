@@ -9,5 +9,7 @@ mod corpus;
 mod explore;
 mod rig;
 mod several;
+#[cfg(target_arch = "x86_64")]
+mod stepper;
 mod store_order;
 mod thread_exit;

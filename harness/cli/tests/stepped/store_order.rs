@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use framewalk::layout::Layout;
 use framewalk::memory::RemoteMemory;
-use model::stores::Store;
 use process::build::Build;
 use process::gate::Gate;
-use process::stepper::record::{Arming, Recording, StepRecordError};
-use process::stepper::{StepError, Stepper};
 use process::target::{ChildEnd, StopError, Target, runtime_address};
 
 use crate::common;
-use crate::common::stores::{Mode, OPERATIONS, Operation, assert_same};
+use crate::common::stores::Store;
+use crate::common::stores::operations::{Mode, OPERATIONS, Operation, assert_same};
 use crate::common::target::{soon, started};
+use crate::stepper::record::{Arming, Recording, StepRecordError};
+use crate::stepper::{StepError, Stepper};
 
 const PROLOGUE: &str = include_str!("../../../../pyscripts/operations/prologue.py");
 
@@ -113,11 +113,11 @@ fn an_anchor_written_too_late_is_moved_by_the_next_frame_at_its_address() {
     let operations = ["failed_bind", "close_plain"].map(named);
     let mut stepped = Stepped::start(&common::release(), Some(false), &operations);
     let bind = stepped.record(Arming::Left);
-    let update = common::stores::update(Mode::Release, &model::stores::FrameName::stack("main"));
+    let update = common::stores::operations::update(Mode::Release, &common::stores::FrameName::stack("main"));
     assert!(bind.windows(update.len()).any(|window| window == update), "{bind:#?}");
     assert_eq!(updates(&bind), 1, "by the call that failed");
     let close = stepped.record(Arming::Left);
-    let update = common::stores::update(Mode::Release, &model::stores::FrameName::Null);
+    let update = common::stores::operations::update(Mode::Release, &common::stores::FrameName::Null);
     assert!(close.windows(update.len()).any(|window| window == update), "{close:#?}");
 }
 

@@ -46,7 +46,7 @@ pub struct ComparedPoint {
     pub build: String,
     /// The parameters of the point.
     pub place: PointParameters,
-    /// The contender's name.
+    /// What was measured: a walker, nobody, or a bystander.
     pub contender: String,
     /// The factor by which its time has changed, in units of what was measured next to it. The confidence is that of
     /// the run's intervals, for all comparisons together.

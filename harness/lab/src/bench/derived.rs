@@ -14,7 +14,7 @@ pub struct Derived<'a> {
     /// The parameters of the point.
     #[serde(flatten)]
     pub place: PointParameters,
-    /// The contender's name.
+    /// What was measured: a walker, nobody, or a bystander.
     pub contender: &'a str,
     /// Nanoseconds of a block.
     pub nanoseconds: Interval,

@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use super::code::Span;
 use super::image::{BinaryImage, Template};
+use super::register;
 use super::site::UpdateSite;
 
 /// How the target runs, and which frames the anchor is set to.
@@ -325,7 +326,7 @@ impl<'a> Observer<'a> {
         let register = self.known.get(site).and_then(|known| {
             known.guards.iter().find(|(compare, _)| compare.end() == end).map(|(_, register)| *register)
         });
-        let frame = register.and_then(|register| process::stepper::register(register, registers));
+        let frame = register.and_then(|register| register::value(register, registers));
         let operation = frame.map_or(Operation::Unknown, |frame| self.operation(frame));
         self.guard = Some((site, operation));
         self.coverage.entry((site, operation)).or_default().guards += 1;

@@ -17,6 +17,7 @@ pub mod install;
 pub mod judge;
 pub mod opcodes;
 pub mod peers;
+pub mod register;
 pub mod replaced;
 pub mod report;
 mod script;

@@ -115,7 +115,7 @@ fn build_id(image: &Path) -> Option<String> {
     let cache = ReadCache::new(fs::File::open(image).ok()?);
     let elf = object::File::parse(&cache).ok()?;
     let id = elf.build_id().ok()??;
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(digest::hexadecimal(id))
 }
 
 /// The machine on which a bundle was made.

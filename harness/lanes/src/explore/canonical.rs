@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use model::schedule::fingerprint::SteppedFingerprint;
-use model::schedule::shrink::schedule::{Attempt, shrink};
+use model::schedule::shrink::Attempt;
+use model::schedule::shrink::schedule::shrink;
 
 use super::failures::{Failing, FailureKind, Failures};
 use super::replay::on;

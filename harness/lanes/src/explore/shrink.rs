@@ -5,8 +5,8 @@ use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::random::{self, Random};
 use model::schedule::shard::Shard;
-use model::schedule::shrink::parameters;
-use model::schedule::shrink::schedule::{Attempt, CannotShrink, shrink as shrink_schedule};
+use model::schedule::shrink::schedule::{CannotShrink, shrink as shrink_schedule};
+use model::schedule::shrink::{Attempt, parameters};
 use model::workload::{Parameters, generate};
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 

@@ -8,7 +8,7 @@ use model::workload::user_program::UserProgram;
 use process::program::Program;
 use process::target::{ChildEnd, Ended};
 
-use crate::attach::{Process, compare_walkers};
+use super::attached::{Process, compare_walkers};
 use crate::cell::{Cell, CellError};
 use crate::drivers::UnwinderPool;
 use crate::recorder::CellRecorder;

@@ -11,10 +11,12 @@ use model::run::bounds::BoundJudgement;
 use model::run::cell::Inconclusive;
 use model::run::excess::{Measured, Shown};
 
-use super::{Judge, SHORTEST, possible};
+use super::judge::{Judge, possible};
 use crate::cell::{Cell, CellError};
 use crate::recorder::{CellRecorder, Evidence};
 
+/// The minimum sampling time of each target, so that every walker returns some stacks.
+pub(super) const SHORTEST: Duration = Duration::from_millis(200);
 /// How long a pair of walkers is measured again: as long as the first time, within these limits. A measurement in a default
 /// run is shorter, so the others vary less than it. A longer one would take the time of other cells.
 const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];

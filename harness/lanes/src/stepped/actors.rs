@@ -49,7 +49,7 @@ impl Sampler {
     }
 }
 
-/// One actor.
+/// A profiler of the cast, in a process of its own.
 struct ProfilerProcess {
     /// `None` after a kill, until the actor is needed again.
     sampler: Option<Sampler>,

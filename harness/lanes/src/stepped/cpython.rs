@@ -27,7 +27,7 @@ const PART_LIMIT: usize = 1024;
 /// The most bytes of one access. The largest copy of an unwinder is that of a chunk, of 16 MiB.
 const BYTE_LIMIT: usize = 32 << 20;
 
-/// The traced driver.
+/// CPython's unwinder in a traced process.
 pub(super) struct Cpython {
     // Dropped before the process is ended.
     traced: Traced,

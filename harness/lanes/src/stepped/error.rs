@@ -45,7 +45,7 @@ pub enum RigError {
     /// The target or CPython's unwinder can no longer be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The target ended.
+    /// The target ended during the run.
     #[error("the target ended: {0}")]
     Ended(Ended),
     /// The target could not be brought to its gate, or past it.
@@ -69,7 +69,7 @@ pub enum RigError {
     /// A thread of the harness could not be started or placed.
     #[error("cannot {action}: {errno}")]
     System {
-        /// What failed.
+        /// What the harness tried to do.
         action: &'static str,
         /// The error of the system call.
         errno: Errno,

@@ -136,7 +136,7 @@ impl RigPlan {
     }
 }
 
-/// A judged sample.
+/// A sample with its verdict.
 #[derive(Clone, Debug)]
 pub struct SteppedSample {
     /// The actor that took it.

@@ -23,7 +23,7 @@ use process::gate::{Gate, GateError};
 use process::own_stops::OwnAccount;
 use process::target::{ChildEnd as ProcessEnd, Ended};
 
-use super::Lane;
+use super::lane::{FEWEST, Lane};
 use crate::cell::{Cell, CellError};
 use crate::drivers::UnwinderPool;
 use crate::recorder::{CellRecorder, Evidence};
@@ -31,13 +31,8 @@ use crate::session::Gone;
 use crate::stops::Stops;
 use crate::user_program::advice;
 
-/// The longest run between two random stops, in microseconds. A user's program has a start-up phase, and its rounds are
-/// longer than those of generated programs.
-pub(super) const LONGEST_RUN: f64 = 10_000.0;
 /// Each walker has to look this often while the program is in its own file. Otherwise there is no verdict.
 const FEWEST_LOOKS: u32 = 20;
-/// The most stops, as a multiple of those wanted, until the program was in its own file often enough.
-pub(super) const MOST_STOPS: u32 = 50;
 /// The most launches of a program that ends, for each walker and kind of stop.
 const MOST_LAUNCHES: u32 = 10;
 /// A program that reaches no gate within this is only stopped elsewhere.
@@ -115,7 +110,7 @@ enum End {
     Failed(Ended),
     /// It replaced itself by another program.
     Replaced,
-    /// It is traced.
+    /// Another process traces it, or it asked for that.
     Traced,
 }
 
@@ -148,7 +143,7 @@ impl Course<'_> {
         recorder: &mut CellRecorder<'_>,
         drivers: &mut UnwinderPool,
     ) -> Result<(), CellError> {
-        let enough = self.cell.stops.unwrap_or(super::FEWEST);
+        let enough = self.cell.stops.unwrap_or(FEWEST);
         // A program first imports, with a store at every call.
         let mut warms_up = stops != Stops::Gates && stops != Stops::Moments;
         let mut looks = 0;

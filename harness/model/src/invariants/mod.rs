@@ -51,7 +51,7 @@
 //! stopped, agreement with an uncached walk of the same state checks it in full. While the target runs, legality is the
 //! observable part of existence.
 
-mod existence;
+pub(crate) mod existence;
 
 use std::fmt;
 
@@ -71,19 +71,25 @@ use crate::workload::grammar::Illegal;
 pub enum Difference {
     /// One stack is longer. Counted from the root, the common part has the same functions.
     Length,
-    /// A different function.
+    /// A function with another name, or of another file.
     Function {
-        /// Frame index.
+        /// Index of the first such frame, counted from the leaf.
+        index: usize,
+    },
+    /// A different function, that of code which another interpreter had at the address of the frame's code. The
+    /// stacks are the same otherwise.
+    OtherInterpretersCode {
+        /// Index of the first such frame, counted from the leaf.
         index: usize,
     },
     /// The same function on another line.
     Line {
-        /// Frame index.
+        /// Index of the first such frame, counted from the leaf.
         index: usize,
     },
     /// The same function and line at different columns, or with a different end line.
     Column {
-        /// Frame index.
+        /// Index of the first such frame, counted from the leaf.
         index: usize,
     },
 }
@@ -95,6 +101,7 @@ impl Difference {
         match self {
             Self::Length => "length",
             Self::Function { .. } => "function",
+            Self::OtherInterpretersCode { .. } => "code-of-another-interpreter",
             Self::Line { .. } => "line",
             Self::Column { .. } => "column",
         }
@@ -191,7 +198,7 @@ pub enum Violation {
     },
     /// Clause 4: another walker returned a different result for the same state.
     Agreement {
-        /// The other walker.
+        /// The walker that is right.
         other: WalkerKind,
         /// The most significant difference.
         difference: Difference,
@@ -208,9 +215,9 @@ pub enum Violation {
     },
     /// Clause 6: the sequence decreased.
     SequenceDecreased {
-        /// Earlier value.
+        /// The sequence at the stop before.
         before: u64,
-        /// Later value.
+        /// The sequence at this stop.
         after: u64,
     },
     /// Clause 6: the anchor is not a frame of the stopped thread's chain.
@@ -222,7 +229,7 @@ pub enum Violation {
     AnchorMiscounted {
         /// The anchor when the target was last stopped.
         before: u64,
-        /// The anchor now.
+        /// The anchor at this stop.
         anchor: u64,
         /// The increase of the sequence.
         counted: u64,
@@ -244,11 +251,11 @@ pub enum Violation {
     },
     /// Clause 6: the interpreter wrote anchor or sequence although the anchor was NULL.
     WrittenWhileNull {
-        /// The anchor now.
+        /// The anchor at this stop.
         anchor: u64,
-        /// The sequence before.
+        /// The sequence at the stop before.
         before: u64,
-        /// The sequence now.
+        /// The sequence at this stop.
         after: u64,
     },
     /// Clause 6: a profiler detached and did not clear its anchor.
@@ -289,18 +296,18 @@ pub enum Violation {
     },
     /// Clause 7: a rejected sample wrote an anchor.
     AnchorWrittenInVain {
-        /// The anchor before.
+        /// The anchor before the sample.
         before: u64,
-        /// The anchor after.
+        /// The anchor after the sample.
         anchor: u64,
     },
     /// Clause 4: the unwinder reports something wrong about a thread or the list of threads, other than frames.
     Told {
-        /// The wrong field.
+        /// The field that is wrong.
         field: Field,
         /// The value that the unwinder reports.
         seen: String,
-        /// The right value.
+        /// The value that it should have had.
         possible: String,
     },
     /// Clause 8: the unwinder killed the process it runs in.
@@ -395,6 +402,11 @@ impl fmt::Display for Violation {
                 write!(f, "{}; the released builds pass this schedule", fingerprint.fault.describe())
             }
             Self::Legality { illegal } => illegal.fmt(f),
+            Self::Agreement { other, difference: Difference::OtherInterpretersCode { .. } } => write!(
+                f,
+                "{other} saw another function in the same state; the one that is named here was that of code which \
+                 another interpreter had at the same address"
+            ),
             Self::Agreement { other, difference } => {
                 write!(f, "{other} saw a different {} in the same state", difference.name())
             }

@@ -38,7 +38,7 @@ pub enum Event {
         /// Which part of a shared run this is; `None` if the run cannot be shared.
         part: Option<Part>,
     },
-    /// A cell starts.
+    /// A worker begins with a cell.
     CellStarted {
         /// The cell that starts.
         cell: CellId,
@@ -81,7 +81,7 @@ pub enum Event {
     Unconfirmed {
         /// The cell in which it was seen.
         cell: CellId,
-        /// The excess.
+        /// The share that exceeds its bound.
         #[serde(flatten)]
         excess: Unconfirmed,
     },
@@ -89,13 +89,13 @@ pub enum Event {
     CellFinished {
         /// The cell that is done.
         cell: CellId,
-        /// How it ended.
+        /// Whether it ran, and if not, why not.
         #[serde(flatten)]
         outcome: CellOutcome,
     },
     /// First event of a run that judges items instead of cells.
     ItemsStarted {
-        /// The verb.
+        /// The verb that judges the items.
         verb: String,
     },
     /// What the run does now. Only the progress line shows it.
@@ -118,6 +118,6 @@ pub enum Event {
 
 /// Receives the events of a run. The events of one cell come in order; those of different cells interleave.
 pub trait Consumer {
-    /// Handles `event`.
+    /// Takes the next event of the run.
     fn event(&mut self, event: &Event);
 }

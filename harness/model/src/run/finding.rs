@@ -152,9 +152,10 @@ impl Finding {
             },
             Violation::Existence { index, .. } => *index,
             Violation::Agreement { difference, .. } | Violation::Account { difference } => match difference {
-                Difference::Function { index } | Difference::Line { index } | Difference::Column { index } => {
-                    Some(*index)
-                }
+                Difference::Function { index }
+                | Difference::OtherInterpretersCode { index }
+                | Difference::Line { index }
+                | Difference::Column { index } => Some(*index),
                 Difference::Length => None,
             },
             _ => None,

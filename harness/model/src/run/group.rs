@@ -42,7 +42,7 @@ pub enum ProbableCause {
     Interpreter,
     /// The interpreter, or the protocol itself: independent walkers show the same violation.
     InterpreterOrProtocol,
-    /// CPython's profiler.
+    /// CPython's profiler, the module `_remote_debugging`.
     Profiler,
     /// framediff, or the frame layout it uses.
     Framediff,
@@ -81,7 +81,7 @@ impl fmt::Display for ProbableCause {
 /// Violations with the same probable cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// The probable cause.
+    /// What its members probably have in common.
     pub cause: ProbableCause,
     /// The cause and the simplest violation, in one sentence.
     pub headline: String,

@@ -23,6 +23,7 @@ pub mod observed;
 pub mod part;
 pub mod phases;
 pub mod profiles;
+pub mod results;
 pub mod schedules;
 pub mod summary;
 pub mod verdict;

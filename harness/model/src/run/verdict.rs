@@ -76,7 +76,7 @@ pub enum Failure {
         lane: Lane,
         /// The walker of the table line.
         walker: WalkerKind,
-        /// How many samples.
+        /// How many samples it took.
         samples: u64,
     },
 }
@@ -112,7 +112,7 @@ pub enum Doubt {
         /// Why it was not tested.
         why: String,
     },
-    /// No cell ran.
+    /// Not one cell of the run ran.
     #[error("nothing ran")]
     NothingRan,
     /// A cell that should have run did not.
@@ -146,7 +146,7 @@ pub enum Doubt {
     NothingToCompare {
         /// The name of the row.
         row: String,
-        /// The cached walker.
+        /// The cached walker of the comparison.
         walker: WalkerKind,
     },
     /// The cache was not exercised although the workloads must exercise it.
@@ -176,7 +176,7 @@ pub enum Advice {
     TooFew {
         /// The name of the row.
         row: String,
-        /// The cached walker.
+        /// The cached walker of the comparison.
         walker: WalkerKind,
         /// The impossible stacks of the cached walker.
         cached: Proportion,
@@ -193,7 +193,7 @@ pub enum Advice {
     Unconfirmed {
         /// The cell in which it was seen.
         cell: CellId,
-        /// The excess.
+        /// The share that exceeded its bound once.
         excess: Unconfirmed,
     },
 }
@@ -243,7 +243,7 @@ pub enum LineVerdict {
     Pass,
     /// Only known failures occurred.
     Known,
-    /// A clause broke.
+    /// A clause is broken, and not in a known way.
     Fail,
     /// The workloads did not exercise the cache.
     Vacuous,
@@ -251,7 +251,7 @@ pub enum LineVerdict {
     Inconclusive,
     /// Nothing broke, but the samples are too few to compare rates.
     Undecided,
-    /// No cell ran.
+    /// Not one cell of this line ran.
     NotRun,
 }
 

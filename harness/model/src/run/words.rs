@@ -1,7 +1,7 @@
 //! Describes violations for CPython engineers. The texts use the field names of the thread state, without addresses or
 //! numbers.
 
-use crate::invariants::{Field, Violation};
+use crate::invariants::{Difference, Field, Violation};
 use crate::run::finding::Finding;
 use crate::workload::grammar::Illegal;
 
@@ -128,6 +128,9 @@ pub fn broke(finding: &Finding) -> String {
         }
         Violation::Legality { illegal: Illegal::CutShort } => format!("{walker} returns stacks whose root is missing"),
         Violation::Legality { .. } => format!("{walker} returns stacks that the program cannot have"),
+        Violation::Agreement { difference: Difference::OtherInterpretersCode { .. }, .. } => {
+            format!("{walker} names frames after code that another interpreter had at the same address")
+        }
         Violation::Agreement { other, difference } => {
             format!("{walker} returns another {} than {other}, of the same frozen target", difference.name())
         }

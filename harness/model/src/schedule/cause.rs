@@ -7,7 +7,7 @@ use framewalk::frame::Frame;
 use super::cast::{Lifecycle, ProfilerId};
 use super::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use super::{AccessKind, Point};
-use crate::invariants::SampleFault;
+use crate::invariants::existence::SampleFault;
 
 /// The cause of a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum FailureCause {
     AnchorKept {
         /// The point at which the anchor was written.
         write: Point,
-        /// The anchor's frame.
+        /// The frame at the anchor, where it is known.
         walked: Option<Frame>,
     },
     /// The anchor was written by another actor. It equals the address of a frame in the sampler's entry, but that frame
@@ -67,7 +67,7 @@ pub enum FailureCause {
 /// would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// The access.
+    /// Where the access comes in the schedule.
     pub at: Point,
     /// The kind of the access.
     pub kind: AccessKind,
@@ -78,7 +78,7 @@ pub struct Stale {
 /// Why a sample is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CauseExplanation {
-    /// The cause.
+    /// Why the stack is wrong.
     pub cause: FailureCause,
     /// The access at fault; `None` if the target did not move.
     pub stale: Option<Stale>,

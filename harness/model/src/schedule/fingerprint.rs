@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::cast::ProfilerScript;
 use super::shape::Shape;
-use crate::invariants::SampleFault;
+use crate::invariants::existence::SampleFault;
 use crate::lane::Lane;
 
 /// What the cache answered, without the reason for a miss.
@@ -18,18 +18,18 @@ use crate::lane::Lane;
 pub enum CacheAnswer {
     /// There is no cache.
     Uncached,
-    /// A full hit.
+    /// All callers came from the cache.
     FullHit,
-    /// A partial hit.
+    /// Some callers came from the cache.
     PartialHit,
-    /// A miss.
+    /// No caller came from the cache.
     Miss,
     /// The walker does not report it.
     Unknown,
 }
 
 impl CacheAnswer {
-    /// All of them.
+    /// Every value, in the order of declaration.
     pub const ALL: [Self; 5] = [Self::Uncached, Self::FullHit, Self::PartialHit, Self::Miss, Self::Unknown];
 
     /// The name in fingerprints.
@@ -72,7 +72,7 @@ pub enum LeafKind {
 }
 
 impl LeafKind {
-    /// All of them.
+    /// Every value, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::Function, Self::GeneratorBeingMade, Self::Generator, Self::Shim];
 
     /// The name in fingerprints and tables.

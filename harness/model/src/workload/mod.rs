@@ -46,7 +46,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All of them.
+    /// Every mode, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::Gated, Self::Free, Self::Rounds, Self::GatedRounds];
 
     /// The name in saved cases.
@@ -67,7 +67,7 @@ pub const ROUND: ContextId = ContextId::MAX;
 /// A program with its grammar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// Its family.
+    /// The family of the program.
     pub family: Family,
     /// Which gates it has.
     pub mode: Mode,
@@ -77,7 +77,7 @@ pub struct Workload {
     pub parameters: Parameters,
     /// The content of [`grammar::WORKLOAD_FILE`].
     pub source: String,
-    /// Its legal stacks.
+    /// The stacks that the program can have.
     pub grammar: Grammar,
     /// The largest number of threads that are alive at the same time.
     pub threads: u32,

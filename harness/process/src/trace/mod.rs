@@ -144,7 +144,7 @@ impl Traced {
     }
 
     /// Interprets a stop and keeps a signal for [`Traced::resume`].
-    pub(super) fn stopped(&mut self, status: WaitStatus) -> Option<Stop> {
+    pub fn stopped(&mut self, status: WaitStatus) -> Option<Stop> {
         let stop = match status {
             WaitStatus::StillAlive | WaitStatus::Continued(_) => return None,
             WaitStatus::PtraceSyscall(_) => Stop::SystemCall,
@@ -174,7 +174,10 @@ impl Traced {
     }
 
     /// Makes a running thread stop wherever it is. The caller has to wait for the stop.
-    pub(super) fn interrupt(&mut self) -> Result<(), TraceError> {
+    ///
+    /// # Errors
+    /// The thread ended.
+    pub fn interrupt(&mut self) -> Result<(), TraceError> {
         ptrace::interrupt(self.thread).map_err(|errno| self.error("stop", errno))
     }
 
@@ -197,7 +200,10 @@ impl Traced {
     }
 
     /// Waits for a stop and consumes it. The exit status of the process is left for the code that started it.
-    pub(super) fn status(&mut self, patience: WaitPidFlag) -> Result<WaitStatus, TraceError> {
+    ///
+    /// # Errors
+    /// The thread ended.
+    pub fn status(&mut self, patience: WaitPidFlag) -> Result<WaitStatus, TraceError> {
         let any = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
         let leads = self.thread.as_raw() == self.process;
         loop {

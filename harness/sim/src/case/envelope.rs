@@ -4,29 +4,20 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use framewalk::printable::excerpt;
+use model::digest;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-use super::error::{CaseError, excerpt};
+use super::error::CaseError;
+use super::format::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::pretty;
-
-/// The `format` field of every case file.
-pub const FORMAT: &str = "framediff-case";
-/// The newest supported version; all from 1 on are supported. Increment it when the fields around a case change, or
-/// when there is a kind of case that an older framediff cannot run. An older framediff then reports the version that it
-/// does not know.
-pub(super) const VERSION: u64 = 3;
-/// Files above this size, in bytes, are rejected.
-pub(super) const SIZE_LIMIT: u64 = 16 << 20;
-/// The `kind` of stepped cases.
-pub(super) const STEPPED: &str = "stepped";
 
 /// What runs the case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CaseKind {
     /// A fuzz target, by name. Version 1; its files have a target instead of a kind.
     Fuzz(String),
-    /// The stepped lane.
+    /// The stepped lane, from version 2 on.
     Stepped {
         /// Version of the file, 2 or later.
         version: u64,
@@ -60,12 +51,12 @@ impl Envelope {
                 other => return Err(CaseError::UnknownKind(excerpt(other))),
             },
             Some(other) => return Err(CaseError::UnknownVersion(other)),
-            None => return Err(CaseError::Damaged("its version is no number".into())),
+            None => return Err(CaseError::Damaged("its version is not a number".into())),
         };
         let note = text(&mut fields, "note")?;
         let case = take(&mut fields, "case")?;
         match fields.keys().next() {
-            Some(name) => Err(CaseError::Damaged(format!("it has a field {:?} too many", excerpt(name)))),
+            Some(name) => Err(CaseError::Damaged(format!("it has an unknown field {:?}", excerpt(name)))),
             None => Ok(Self { kind, note, case }),
         }
     }
@@ -91,8 +82,8 @@ impl Envelope {
     /// Saves the case in `folder` under a name derived from its content. Returns the path.
     pub(super) fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
         let content = self.text();
-        let digest = Sha256::digest(content.as_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mut name = digest::of_bytes(content.as_bytes());
+        name.truncate(32);
         let path = folder.join(name + ".json");
         let write = || fs::create_dir_all(folder).and_then(|()| fs::write(&path, &content));
         write().map_err(|why| CaseError::system("write", &path, &why))?;
@@ -116,6 +107,6 @@ fn take(fields: &mut Map<String, Value>, name: &str) -> Result<Value, CaseError>
 fn text(fields: &mut Map<String, Value>, name: &str) -> Result<String, CaseError> {
     match take(fields, name)? {
         Value::String(text) => Ok(text),
-        _ => Err(CaseError::Damaged(format!("its {name} is no text"))),
+        _ => Err(CaseError::Damaged(format!("its {name} is not a text"))),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-pub(super) use framewalk::printable::excerpt;
 use thiserror::Error;
 
-use super::envelope::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
+use super::format::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::stepped::BadStepped;
 
 /// Why a case cannot be loaded or saved.
@@ -14,7 +13,7 @@ pub enum CaseError {
     /// The file or its folder cannot be used.
     #[error("cannot {action} the case {}: {why}", path.display())]
     System {
-        /// "read" or "write".
+        /// What was tried: "read" or "write".
         action: &'static str,
         /// Path of the file or folder.
         path: PathBuf,
@@ -30,22 +29,26 @@ pub enum CaseError {
         error: Box<CaseError>,
     },
     /// The file is larger than any case.
-    #[error("this is no case: it is longer than {} MiB", SIZE_LIMIT >> 20)]
+    #[error("this is not a case: it is larger than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file is not valid JSON.
-    #[error("this is no JSON, or only a part of it: {0}")]
+    #[error("this is not JSON, or the file was cut short: {0}")]
     NotJson(String),
     /// The file is JSON, but not a case.
-    #[error("this is JSON, but no case: it does not say \"format\": \"{FORMAT}\"")]
+    #[error("this is JSON, but not a case: it does not contain \"format\": \"{FORMAT}\"")]
     NoCase,
     /// A field around the case is missing or has a wrong value.
     #[error("this case is damaged: {0}")]
     Damaged(String),
     /// The version of the case is not known.
-    #[error("this case has version {0}, known are 1 to {VERSION}: use the framediff that saved it, or a newer one")]
+    #[error(
+        "this case has version {0}, but this framediff reads 1 to {VERSION}: use the framediff that saved it, or a newer one"
+    )]
     UnknownVersion(u64),
     /// The kind of the case is not known.
-    #[error("this is a case of the kind {0:?}, known are {STEPPED}: use the framediff that saved it, or a newer one")]
+    #[error(
+        "this is a case of kind {0:?}, but this framediff knows only {STEPPED}: use the framediff that saved it, or a newer one"
+    )]
     UnknownKind(String),
     /// The case is of another kind than requested.
     #[error(
@@ -76,7 +79,7 @@ pub enum CaseError {
     NotWritable {
         /// Name of the fuzz target, or of the lane.
         target: &'static str,
-        /// Why not.
+        /// The error of the serialization.
         why: String,
     },
 }

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use framewalk::printable::excerpt;
+
 use super::envelope::{CaseKind, Envelope, load};
-use super::error::{CaseError, excerpt};
-use super::stepped::SteppedFile;
+use super::error::CaseError;
+use super::format::STEPPED;
+use super::stepped::{BadStepped, SteppedCase};
 use crate::fuzzing::TARGETS;
 use crate::fuzzing::target::{AnyCase, AnyFuzzTarget, Case, FuzzTarget};
 
@@ -41,11 +44,11 @@ impl AnyCaseFile {
 
 /// A loaded case of a fuzz target.
 pub struct CaseFile {
-    /// The fuzz target.
+    /// The fuzz target that runs it.
     pub target: &'static dyn AnyFuzzTarget,
     /// What the case shows, or where it came from.
     pub note: String,
-    /// The case.
+    /// The case, decoded and checked.
     pub case: Box<dyn AnyCase>,
 }
 
@@ -88,6 +91,67 @@ impl CaseFile {
     /// [`CaseError::NotWritable`] if JSON cannot express the case.
     pub fn text(&self) -> Result<String, CaseError> {
         Ok(envelope(self.target.name(), &self.note, self.case.to_value())?.text())
+    }
+}
+
+/// A stepped case with the note from its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SteppedFile {
+    /// What the case shows, or where it came from.
+    pub note: String,
+    /// The case, decoded and checked.
+    pub case: SteppedCase,
+}
+
+impl SteppedFile {
+    /// Loads a file.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not a stepped case. The error names the file.
+    pub fn load(path: &Path) -> Result<Self, CaseError> {
+        load(path, Self::parse)
+    }
+
+    /// Parses the content of a file.
+    ///
+    /// # Errors
+    /// It is not a stepped case.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
+        Self::open(Envelope::parse(bytes)?)
+    }
+
+    fn open(envelope: Envelope) -> Result<Self, CaseError> {
+        let CaseKind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
+        let case: SteppedCase = serde_json::from_value(envelope.case)
+            .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
+        case.check()?;
+        if version < case.version() {
+            return Err(CaseError::Damaged(format!("its version is {version}, but it has a field of a later version")));
+        }
+        Ok(Self { note: envelope.note, case })
+    }
+
+    /// The content of a file with this case.
+    ///
+    /// # Errors
+    /// The case is inconsistent, so it could not be loaded again.
+    pub fn text(&self) -> Result<String, CaseError> {
+        Ok(self.envelope()?.text())
+    }
+
+    /// Saves the case in `folder` under a name derived from its content. Returns the path.
+    ///
+    /// # Errors
+    /// As [`SteppedFile::text`], or the file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
+        self.envelope()?.save(folder)
+    }
+
+    fn envelope(&self) -> Result<Envelope, CaseError> {
+        self.case.check()?;
+        let case = serde_json::to_value(&self.case)
+            .map_err(|why| CaseError::NotWritable { target: STEPPED, why: why.to_string() })?;
+        Ok(Envelope { kind: CaseKind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
     }
 }
 

@@ -34,9 +34,9 @@ pub const VERSION: u64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptSchedules {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`], by which the file is recognised.
     pub format: String,
-    /// [`VERSION`].
+    /// The version of the format, [`VERSION`].
     pub version: u64,
     /// The builds that were tried.
     pub builds: Vec<String>,
@@ -69,7 +69,7 @@ pub struct KeptProgram {
 pub struct KeptSet {
     /// Which actor takes each sample.
     pub cast: ProfilerScript,
-    /// Number of samples.
+    /// How many samples the walkers take.
     pub samples: u32,
     /// The schedules, by the accesses that led up to their last move.
     pub schedules: BTreeMap<Trace, Schedules>,
@@ -101,7 +101,7 @@ pub enum Moving {
     AtRest,
     /// Before accesses of these kinds.
     Before(&'static [AccessKind]),
-    /// Before every access.
+    /// Before any access of the walker.
     Everywhere,
 }
 
@@ -112,7 +112,7 @@ pub struct Drawn {
     pub cast: &'static str,
     /// Where the target moves inside a sample.
     pub moving: Moving,
-    /// Number of samples.
+    /// How many samples the walkers take.
     pub samples: u32,
     /// Most moves of the target.
     pub moves: u32,
@@ -157,7 +157,7 @@ impl KeptSchedules {
         if kept.format == FORMAT && kept.version == VERSION {
             Ok(kept)
         } else {
-            Err(format!("this is no list of schedules of version {VERSION}"))
+            Err(format!("this is not a list of schedules of version {VERSION}"))
         }
     }
 
@@ -193,11 +193,11 @@ impl KeptSchedules {
 pub struct KeptSchedule<'a> {
     /// Which actor takes each sample.
     pub cast: &'a ProfilerScript,
-    /// Number of samples.
+    /// How many samples the walkers take.
     pub samples: u32,
     /// The accesses up to the last move, as recorded on the tried builds.
     pub trace: &'a Trace,
-    /// The moves.
+    /// Where the target moves.
     pub schedule: &'a Schedule,
 }
 

@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, Mode, Names, Parameters};
 
-use super::envelope::VERSION;
-use super::error::excerpt;
+use super::format::VERSION;
 use super::stepped::{BadStepped, BuildIdentity, SteppedCase, WorkloadIdentity};
 
 /// The prefix of every such line.
@@ -56,7 +56,7 @@ impl FromStr for SteppedCase {
     fn from_str(text: &str) -> Result<Self, BadStepped> {
         let bad = |why: String| BadStepped::Field(why);
         let Some(rest) = text.strip_prefix(START) else {
-            return Err(bad(format!("it is no case on one line: one begins with {START}{VERSION}@")));
+            return Err(bad(format!("it is not a case on one line, which begins with {START}{VERSION}@")));
         };
         let mut parts: Vec<&str> = rest.split('@').collect();
         // The version comes first, because another version may have other parts.
@@ -67,7 +67,7 @@ impl FromStr for SteppedCase {
         };
         if parts.len() != count {
             let parts = parts.len();
-            return Err(bad(format!("it is incomplete, or has something added: it has {parts} of {count} parts")));
+            return Err(bad(format!("it has {parts} parts instead of {count}")));
         }
         let cast = if count == 8 {
             parts.remove(4).parse().map_err(|error| bad(format!("{error}")))?
@@ -108,7 +108,7 @@ fn parse_build(text: &str) -> Result<BuildIdentity, String> {
     let (version, kind, jit) = match parts[..] {
         [version, kind] => (version, kind, false),
         [version, kind, "jit"] => (version, kind, true),
-        _ => return Err(format!("{:?} is no build: one reads 3.15.2,release or 3.15.2,debug,jit", excerpt(text))),
+        _ => return Err(format!("{:?} is not a build; write 3.15.2,release or 3.15.2,debug,jit", excerpt(text))),
     };
     let debug = match kind {
         "release" => false,
@@ -121,7 +121,7 @@ fn parse_build(text: &str) -> Result<BuildIdentity, String> {
 fn parse_workload(text: &str) -> Result<WorkloadIdentity, String> {
     let parts: Vec<&str> = text.split(',').collect();
     let [family, mode, seed, depth, width, frame_size, speed, names, source] = parts[..] else {
-        return Err(format!("{:?} is no workload: it has {} of 9 parts", excerpt(text), parts.len()));
+        return Err(format!("{:?} is not a workload: it has {} parts instead of 9", excerpt(text), parts.len()));
     };
     let mode_of = |name: &str| Mode::ALL.into_iter().find(|mode| mode.name() == name);
     let names_of = |name: &str| Names::ALL.into_iter().find(|names| names.name() == name);
@@ -144,7 +144,7 @@ fn parse_workload(text: &str) -> Result<WorkloadIdentity, String> {
 fn number<T: FromStr>(what: &str, text: &str) -> Result<T, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = digits.then(|| text.parse().ok()).flatten();
-    parsed.ok_or_else(|| format!("{:?} is no {what}", excerpt(text)))
+    parsed.ok_or_else(|| format!("{:?} is not a {what}", excerpt(text)))
 }
 
 fn unknown(what: &str, name: &str, known: &[&str]) -> String {

@@ -19,6 +19,7 @@
 pub mod envelope;
 pub mod error;
 pub mod file;
+pub mod format;
 pub mod kept;
 pub mod line;
 mod pretty;

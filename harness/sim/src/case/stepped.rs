@@ -26,8 +26,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
 
+use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::schedule::cast::ProfilerScript;
@@ -37,8 +37,7 @@ use model::workload::{Family, Mode, Parameters, Workload, generate};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::envelope::{CaseKind, Envelope, load};
-use super::error::{CaseError, excerpt};
+use super::format::VERSION;
 
 /// A CPython build and run mode. Steps are stores of its machine code; another build may have other stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,7 +62,7 @@ impl fmt::Display for BuildIdentity {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadIdentity {
-    /// Its family.
+    /// The family of the program.
     pub family: Family,
     /// [`Mode::Rounds`] moves the target store by store, [`Mode::GatedRounds`] from gate to gate. Other modes have no
     /// rounds, so a schedule has no starting point.
@@ -101,7 +100,7 @@ impl std::str::FromStr for SourceDigest {
     fn from_str(text: &str) -> Result<Self, String> {
         let well_formed = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let parsed = well_formed.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-        parsed.map(Self).ok_or_else(|| format!("{:?} are not 16 hexadecimal digits", excerpt(text)))
+        parsed.map(Self).ok_or_else(|| format!("{:?} is not 16 hexadecimal digits", excerpt(text)))
     }
 }
 
@@ -171,7 +170,7 @@ pub struct SteppedCase {
     pub loads: bool,
     /// Where the target moved.
     pub schedule: Schedule,
-    /// What failed.
+    /// How the last sample is wrong.
     pub fingerprint: SteppedFingerprint,
 }
 
@@ -185,7 +184,7 @@ pub enum BadStepped {
     #[error("{0}")]
     Inconsistent(String),
     /// A one-line case with an unknown version.
-    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
+    #[error("it has version {0}, but this framediff reads 2 to {known}: use the framediff that made it, or a newer one", known = VERSION)]
     UnknownVersion(String),
     /// The generator now produces another program.
     #[error(
@@ -224,7 +223,7 @@ impl SteppedCase {
         let Self { build, workload, walker, schedule, .. } = self;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
         if build.version.is_empty() || build.version.len() > 40 || !build.version.bytes().all(plain) {
-            return wrong(format!("{:?} is no version of a CPython", excerpt(&build.version)));
+            return wrong(format!("{:?} is not a version of CPython", excerpt(&build.version)));
         }
         let family = workload.family;
         if workload.parameters.clone().within_bounds(family) != workload.parameters {
@@ -246,81 +245,20 @@ impl SteppedCase {
             return wrong(format!("the cast is {}, but the fingerprint is of {}", self.cast, self.fingerprint.cast));
         }
         if let Some(weakening) = self.weakenings.iter().find(|weakening| !weakening.applies_to(*walker)) {
-            return wrong(format!("{walker} has no check that `{weakening}` could leave out"));
+            return wrong(format!("`{weakening}` does not apply to {walker}"));
         }
         if !(1..=MOST_SAMPLES).contains(&self.samples) {
-            return wrong(format!("it has {} samples: 1 to {MOST_SAMPLES} can be run", self.samples));
+            return wrong(format!("it has {} samples; 1 to {MOST_SAMPLES} are allowed", self.samples));
         }
         if schedule.total_steps() > MOST_STEPS {
-            return wrong(format!("it has {} steps: up to {MOST_STEPS} can be run", schedule.total_steps()));
+            return wrong(format!("it has {} steps; at most {MOST_STEPS} are allowed", schedule.total_steps()));
         }
         if let Some(one) = schedule.moves.iter().find(|one| one.at.sample >= self.samples) {
-            return wrong(format!("the move {one} is in a sample that is not taken: there are {}", self.samples));
+            return wrong(format!("the move {one} is in a sample that is not taken; the case has {}", self.samples));
         }
         if let Some(one) = schedule.moves.iter().find(|one| one.at.word > 0 && !self.tearing) {
-            return wrong(format!("the move {one} is inside of a read, but reads are not torn"));
+            return wrong(format!("the move {one} is inside a read, but reads are not torn"));
         }
         Ok(())
-    }
-}
-
-/// A stepped case with the note from its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SteppedFile {
-    /// What the case shows, or where it came from.
-    pub note: String,
-    /// The case.
-    pub case: SteppedCase,
-}
-
-impl SteppedFile {
-    /// Loads a file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not a stepped case. The error names the file.
-    pub fn load(path: &Path) -> Result<Self, CaseError> {
-        load(path, Self::parse)
-    }
-
-    /// Parses the content of a file.
-    ///
-    /// # Errors
-    /// It is not a stepped case.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
-        Self::open(Envelope::parse(bytes)?)
-    }
-
-    pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {
-        let CaseKind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
-        let case: SteppedCase = serde_json::from_value(envelope.case)
-            .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
-        case.check()?;
-        if version < case.version() {
-            return Err(CaseError::Damaged(format!("its version is {version}, and it has a field of a later one")));
-        }
-        Ok(Self { note: envelope.note, case })
-    }
-
-    /// The content of a file with this case.
-    ///
-    /// # Errors
-    /// The case is inconsistent, so it could not be loaded again.
-    pub fn text(&self) -> Result<String, CaseError> {
-        Ok(self.envelope()?.text())
-    }
-
-    /// Saves the case in `folder` under a name derived from its content. Returns the path.
-    ///
-    /// # Errors
-    /// As [`SteppedFile::text`], or the file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
-        self.envelope()?.save(folder)
-    }
-
-    fn envelope(&self) -> Result<Envelope, CaseError> {
-        self.case.check()?;
-        let case = serde_json::to_value(&self.case)
-            .map_err(|why| CaseError::NotWritable { target: super::envelope::STEPPED, why: why.to_string() })?;
-        Ok(Envelope { kind: CaseKind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
     }
 }

@@ -1,6 +1,6 @@
 //! A memory that counts accesses and fails on request.
 
-use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
 
 use super::sheet::ScratchImage;
 
@@ -36,17 +36,6 @@ impl RemoteMemory for Meter<'_> {
         self.sheet.read(address, buffer)?;
         self.bytes += buffer.len() as u64;
         Ok(())
-    }
-
-    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
-        for (done, segment) in segments.iter_mut().enumerate() {
-            match self.read(segment.address, segment.buffer) {
-                Ok(()) => {}
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => return Ok(done),
-            }
-        }
-        Ok(segments.len())
     }
 
     fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {

@@ -129,7 +129,7 @@ fn sample(loaded: &Loaded, sheet: &mut ScratchImage, walker: &mut dyn Walker, fa
     if accepted { CheckOutcome::Accepted } else { CheckOutcome::Rejected }
 }
 
-/// Checks clause 1.
+/// Checks clause 1: the work is bounded.
 fn within_bounds(loaded: &Loaded, sheet: &ScratchImage, reads: u64, bytes: u64) {
     const SMALL: u64 = 4096;
     if reads < SMALL && bytes < SMALL * SMALL {
@@ -139,7 +139,7 @@ fn within_bounds(loaded: &Loaded, sheet: &ScratchImage, reads: u64, bytes: u64) 
     assert!(reads <= most.reads && bytes <= most.bytes, "{reads} reads of {bytes} bytes; at most {most:?} are allowed");
 }
 
-/// Checks clause 4.
+/// Checks clause 4: only anchors are written.
 fn only_anchors(loaded: &Loaded, listed: &[Address], writes: &[(Address, usize)]) {
     let anchor = loaded.site.layout.thread.cache.map(|cache| cache.anchor);
     for &(address, length) in writes {
@@ -149,7 +149,7 @@ fn only_anchors(loaded: &Loaded, listed: &[Address], writes: &[(Address, usize)]
     }
 }
 
-/// Checks clause 3.
+/// Checks clause 3: a chain is whole.
 fn whole_chains(chains: &[Chain], sample: &Sample) {
     assert_eq!(sample.threads.len(), chains.len(), "{} lists different threads", sample.walker);
     for (thread, chain) in sample.threads.iter().zip(chains) {

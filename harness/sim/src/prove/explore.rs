@@ -7,20 +7,51 @@ use model::invariants::SampleFault;
 use smallvec::smallvec;
 
 use crate::program::Thread;
+use crate::prove::element::{Branch, Element, Member};
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
 use crate::prove::memory::{KnownCodes, Memory};
-use crate::prove::search::{Answers, ProofOptions, Reads, SoughtStack};
-use crate::prove::set::{Element, Member};
+use crate::prove::options::{ProofOptions, Reads, SoughtStack};
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
-use crate::prove::walk::{Branch, Promise, Walk};
+use crate::prove::walk::{Promise, Walk};
 use crate::scenario::single_attempt;
 use crate::truth::matches;
 
+/// Counts of the lookups' results, over different walks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Walks with a full hit.
+    pub full_hits: u64,
+    /// Walks with a partial hit.
+    pub partial_hits: u64,
+    /// Walks with a miss.
+    pub misses: u64,
+    /// Walks that returned no stack.
+    pub rejected: u64,
+}
+
+impl Answers {
+    pub(super) fn add(&mut self, other: Self) {
+        self.full_hits += other.full_hits;
+        self.partial_hits += other.partial_hits;
+        self.misses += other.misses;
+        self.rejected += other.rejected;
+    }
+
+    pub(super) fn count(&mut self, sample: &ThreadSample) {
+        match (&sample.outcome, sample.provenance.lookup) {
+            (Err(_), _) => self.rejected += 1,
+            (Ok(_), Lookup::FullHit) => self.full_hits += 1,
+            (Ok(_), Lookup::PartialHit) => self.partial_hits += 1,
+            (Ok(_), _) => self.misses += 1,
+        }
+    }
+}
+
 /// Shared by all explorations of a search.
 pub struct SharedSearch<'a> {
-    /// The program's graph.
+    /// The states of the program, and the steps between them.
     pub graph: &'a Graph,
     /// The options of the search.
     pub options: &'a ProofOptions<'a>,
@@ -35,7 +66,7 @@ pub struct SharedSearch<'a> {
 pub struct Task<'a> {
     /// The walker's memory before the sample.
     pub memory: &'a Memory,
-    /// The sampled threads.
+    /// The threads that one sample walks.
     pub unit: &'a [usize],
     /// The highest cost, if costs are counted.
     pub limit: Option<u32>,

@@ -6,9 +6,9 @@ use framewalk::cache::FrameCache;
 use rustc_hash::FxHashMap;
 
 use crate::map::{Map, THREAD_COUNT};
+use crate::prove::element::{Element, Member};
 use crate::prove::graph::{Config, FIRST_SEQUENCE, sequence};
 use crate::prove::memory::{KnownCodes, Memory};
-use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
 
@@ -96,7 +96,7 @@ impl Collector {
         }
     }
 
-    /// Returns everything collected.
+    /// Everything that was collected, by what the walker remembers.
     #[must_use]
     pub fn into_found(self) -> Found {
         let mut found = Found::default();

@@ -48,7 +48,7 @@ pub struct Config {
 pub struct Edge {
     /// Index of the thread that takes it.
     pub thread: usize,
-    /// The access.
+    /// The store or load that is done.
     pub store: SimStore,
     /// The choices between threads that could move and between the ways at branches, where there was a choice.
     pub decisions: Vec<u8>,
@@ -89,7 +89,7 @@ pub enum GraphError {
 
 /// The graph of a program.
 pub struct Graph {
-    /// The program.
+    /// The interpreter that runs the program.
     pub interpreter: Interpreter,
     /// Addresses of frames. The first is NULL.
     pub addresses: Vec<Address>,

@@ -33,7 +33,7 @@ impl Hash for KnownCodes {
 /// A walker's memory between samples.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Memory {
-    /// The cache.
+    /// The stacks that it has stored.
     pub cache: FrameCache,
     /// `None` in programs that free no code objects: there, decoded code objects stay valid.
     pub codes: Option<KnownCodes>,

@@ -99,11 +99,14 @@
 //!
 //! On a target that moves only between samples (`--reads samples`), CPython's protocol is COMPLETE on all of them.
 
+pub mod element;
 pub mod explore;
 pub mod found;
 pub mod graph;
 pub mod memory;
+pub mod options;
 pub mod replay;
+mod scratch;
 pub mod search;
 pub mod set;
 pub mod space;

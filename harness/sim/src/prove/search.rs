@@ -11,85 +11,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use framewalk::cache::FrameCache;
-use framewalk::sample::{Lookup, ThreadSample};
-use framewalk::spec::WalkerSpec;
+use framewalk::sample::ThreadSample;
 use model::invariants::SampleFault;
 use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
-use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use crate::prove::explore::{Explored, SharedSearch, Task, beginning};
+use crate::prove::element::{Branch, Element, fresh};
+use crate::prove::explore::{Answers, Explored, SharedSearch, Task, beginning};
 use crate::prove::found::Found;
 use crate::prove::graph::{Config, Graph, GraphError};
 use crate::prove::memory::{KnownCodes, Memory};
-use crate::prove::set::{Element, close};
+use crate::prove::options::{ProofOptions, Reads};
+use crate::prove::set::close;
 use crate::prove::space::{Anchors, Space};
 use crate::prove::trace::{NO_TRACE, ProofEvent, ProofTrace};
-use crate::prove::walk::{Branch, fresh};
 use crate::scenario::single_attempt;
-
-/// The wrong stacks that end the search. It passes over all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
-#[strum(serialize_all = "kebab-case")]
-pub enum SoughtStack {
-    /// A stack that the thread did not have during the sample.
-    #[default]
-    NotThere,
-    /// A stack that the thread never has: frames of several moments.
-    Mixed,
-    /// The same with callers from the cache: branches spliced together.
-    Spliced,
-    /// The same without callers from the cache: frames of several moments in one walk.
-    Torn,
-    /// A stack that does not end at the first frame of its thread.
-    CutShort,
-}
-
-/// How reads are torn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
-#[strum(serialize_all = "kebab-case")]
-pub enum Reads {
-    /// The interpreter may move between any two words.
-    #[default]
-    Words,
-    /// It moves between calls only: each segment of a read is one moment.
-    Segments,
-    /// It moves between samples only, and stands between two operations then, on no shim frame. A sample must be a hit,
-    /// too, where the anchor's frame is on the stack and in the entry, unless another profiler moves the anchor.
-    Samples,
-}
-
-/// The subject and the limits of a search.
-pub struct ProofOptions<'a> {
-    /// The walker to be searched. It must have a cache.
-    pub walker: &'a WalkerSpec,
-    /// Most samples.
-    pub samples: u32,
-    /// The wrong stacks that end it.
-    pub sought: SoughtStack,
-    /// When the interpreter may move.
-    pub reads: Reads,
-    /// How many times another profiler may anchor a thread's current frame, at any moment and atomically.
-    /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) means no limit.
-    pub anchorings: u8,
-    /// Number of states after which the search ends without a result.
-    pub states: u64,
-    /// Polled during the search. Returns whether to stop.
-    pub interrupted: &'a (dyn Fn() -> bool + Sync),
-}
-
-/// Counts of the lookups' results, over different walks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answers {
-    /// Walks with a full hit.
-    pub full_hits: u64,
-    /// Walks with a partial hit.
-    pub partial_hits: u64,
-    /// Walks with a miss.
-    pub misses: u64,
-    /// Rejected walks.
-    pub rejected: u64,
-}
 
 /// How a search ended.
 #[derive(Debug)]
@@ -121,10 +57,10 @@ pub struct Counterexample {
     pub possible: u128,
 }
 
-/// A finished search.
+/// What a search found, and how far it got.
 #[derive(Debug)]
 pub struct ProofReport {
-    /// How it ended.
+    /// Whether a wrong stack was found.
     pub outcome: SearchOutcome,
     /// Number of states: states of the interpreter, each combined with what the walker has read and what its cache
     /// holds.
@@ -354,22 +290,4 @@ impl<'a> Together<'a> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Answers {
-    pub(super) fn add(&mut self, other: Self) {
-        self.full_hits += other.full_hits;
-        self.partial_hits += other.partial_hits;
-        self.misses += other.misses;
-        self.rejected += other.rejected;
-    }
-
-    pub(super) fn count(&mut self, sample: &ThreadSample) {
-        match (&sample.outcome, sample.provenance.lookup) {
-            (Err(_), _) => self.rejected += 1,
-            (Ok(_), Lookup::FullHit) => self.full_hits += 1,
-            (Ok(_), Lookup::PartialHit) => self.partial_hits += 1,
-            (Ok(_), _) => self.misses += 1,
-        }
-    }
 }

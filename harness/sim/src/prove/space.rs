@@ -8,13 +8,10 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use crate::map::Word;
+use crate::prove::element::{Branch, Element, Id, Member};
 use crate::prove::graph::{Config, Far, Graph, GraphError};
-use crate::prove::set::{Element, Member, Scratch};
+use crate::prove::scratch::Scratch;
 use crate::prove::trace::ProofEvent;
-use crate::prove::walk::Branch;
-
-/// The id of a state in one [`Space`].
-pub type Id = u32;
 
 /// A step from a state.
 #[derive(Clone, Copy, Debug)]
@@ -80,13 +77,13 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// The program's graph.
+    /// The states of the program, and the steps between them.
     #[must_use]
     pub fn graph(&self) -> &'a Graph {
         self.graph
     }
 
-    /// Number of states.
+    /// How many states have an id.
     #[must_use]
     pub fn len(&self) -> usize {
         self.configs.len()

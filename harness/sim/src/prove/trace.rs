@@ -9,12 +9,12 @@ pub type TraceId = u32;
 /// No event yet, or events are not kept.
 pub const NO_TRACE: TraceId = TraceId::MAX;
 
-/// One event.
+/// An event of a search: an access, or the beginning or end of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProofEvent {
     /// The search began in this state of the interpreter.
     Begin {
-        /// The state.
+        /// The state in which the search began.
         config: Config,
     },
     /// The interpreter performed one access.
@@ -36,16 +36,16 @@ pub enum ProofEvent {
     },
     /// The walker read a word.
     Read {
-        /// The word.
+        /// The word that is accessed.
         word: Word,
-        /// What it read.
+        /// The value that the walker read.
         value: u64,
     },
     /// The walker wrote a word.
     Write {
-        /// The word.
+        /// The word that is accessed.
         word: Word,
-        /// The written value.
+        /// The value that the walker wrote.
         value: u64,
     },
     /// The walker ended its sample.
@@ -82,7 +82,7 @@ impl ProofTrace {
         id
     }
 
-    /// Number of events.
+    /// How many events are kept.
     #[must_use]
     pub fn len(&self) -> usize {
         self.events.as_ref().map_or(0, Vec::len)

@@ -11,28 +11,12 @@ use framewalk::sample::WalkerKind;
 
 use crate::map::{Role, Word};
 use crate::promise::promises_hit;
-use crate::prove::graph::{Config, Graph, GraphError, NO_PROMISE};
-use crate::prove::search::Reads;
-use crate::prove::set::{Element, Member, close};
+use crate::prove::element::{Branch, Member};
+use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
+use crate::prove::options::Reads;
+use crate::prove::set::close;
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
-
-/// The walker's accesses up to a point, and the states that agree with them.
-pub struct Branch<T> {
-    /// The values read so far, except those of words that never change. For a write, the written value.
-    pub script: Vec<u64>,
-    /// The states immediately after the last of these accesses.
-    pub set: Vec<T>,
-    /// Whether the next word is read at the same moment.
-    pub closed: bool,
-}
-
-impl<T> Branch<T> {
-    /// The same branch with its states converted by `change`.
-    pub fn map<U>(self, change: impl FnMut(&T) -> U) -> Branch<U> {
-        Branch { script: self.script, set: self.set.iter().map(change).collect(), closed: self.closed }
-    }
-}
 
 /// The sample that must be a hit if one is promised.
 #[derive(Clone, Copy)]
@@ -246,10 +230,4 @@ impl RemoteMemory for Walk<'_, '_> {
             }
         }
     }
-}
-
-/// A state in which no stack has been recorded yet.
-#[must_use]
-pub fn fresh(config: Config, trace: u32) -> Element {
-    Element { config, seen: 0, cost: 0, trace }
 }

@@ -99,7 +99,7 @@ pub struct Scenario {
     /// How the interpreter differs from CPython.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub variations: Variations,
-    /// The walker.
+    /// The walker that takes the samples.
     pub walker: WalkerSpec,
     /// Most threads in the walker's cache: see [`Limits::threads`].
     pub threads_cached: u8,

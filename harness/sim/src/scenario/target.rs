@@ -18,7 +18,7 @@ use crate::truth::{PossibleChains, TrueChain, chain};
 /// Most stores of the loops that wait for current frames: a change of one, or their return to where the sample began.
 const BACK_LIMIT: usize = 200;
 
-/// A moving target.
+/// A target that moves while it is read.
 pub(super) struct Target<'a> {
     interpreter: &'a Interpreter,
     pub(super) state: State,

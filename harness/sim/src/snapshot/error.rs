@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::file::{SIZE_LIMIT, VERSION};
+use super::{SIZE_LIMIT, VERSION};
 
 /// Why the bytes of a file are not a usable snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

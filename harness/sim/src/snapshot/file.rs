@@ -21,12 +21,8 @@ use flate2::write::ZlibEncoder;
 use sha2::{Digest, Sha256};
 
 use super::error::{SnapshotError, SnapshotFormatError};
-use super::{Snapshot, v1};
+use super::{SIZE_LIMIT, Snapshot, VERSION, v1};
 
-/// The format version that is written.
-pub const VERSION: u64 = 1;
-/// Files above this size, in bytes, are rejected.
-pub(super) const SIZE_LIMIT: u64 = 64 << 20;
 /// Largest accepted payload, in bytes. Decoding takes a multiple of it.
 const PAYLOAD_LIMIT: u64 = 32 << 20;
 

@@ -26,6 +26,11 @@ use model::jit_mode::JitMode;
 use model::workload::grammar::ContextId;
 use model::workload::{Family, Parameters};
 
+/// The format version that is written.
+pub const VERSION: u64 = 1;
+/// Files above this size, in bytes, are rejected.
+const SIZE_LIMIT: u64 = 64 << 20;
+
 /// A target whose memory was recorded at several stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {

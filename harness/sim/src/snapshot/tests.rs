@@ -4,8 +4,8 @@ use framewalk::frame::{Frame, Location};
 use model::workload::{FrameSize, Names};
 
 use super::error::{SnapshotError, SnapshotFormatError};
-use super::file::{VERSION, can_save, is_snapshot};
-use super::*;
+use super::file::{can_save, is_snapshot};
+use super::{VERSION, *};
 
 /// A snapshot that uses every feature of the format.
 fn sample() -> Snapshot {

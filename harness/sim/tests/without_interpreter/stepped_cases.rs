@@ -10,9 +10,9 @@ use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::{Value, json};
 use sim::case::error::CaseError;
-use sim::case::file::{AnyCaseFile, CaseFile};
+use sim::case::file::{AnyCaseFile, CaseFile, SteppedFile};
 use sim::case::line::is_line;
-use sim::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, SteppedFile, WorkloadIdentity};
+use sim::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, WorkloadIdentity};
 
 fn case() -> SteppedCase {
     let parameters =
@@ -119,7 +119,7 @@ fn cases_with_a_cast_have_format_version_3() {
     assert!(text.contains("\"version\": 3") && text.contains("\"cast\": \"a+make-b.b+a\""), "{text}");
     assert_eq!(parse(&text).unwrap(), file);
     let error = parse(&text.replace("\"version\": 3", "\"version\": 2")).unwrap_err().to_string();
-    assert!(error.contains("a field of a later one"), "{error}");
+    assert!(error.contains("a field of a later version"), "{error}");
 }
 
 #[test]
@@ -166,16 +166,19 @@ fn files_that_are_not_stepped_cases_are_refused_with_the_reason() {
     let error = SteppedFile::load(&folder.path().join("fuzz.json")).unwrap_err().to_string();
     assert!(error.contains("fuzz.json: this case is of another kind"), "{error}");
     for (text, words) in [
-        (whole[..whole.len() / 2].to_owned(), "no JSON, or only a part"),
-        (with(&["version"], &json!(4)), "version 4, known are 1 to 3: use the framediff that saved it"),
-        (with(&["kind"], &json!("replayed")), "of the kind \"replayed\", known are stepped"),
+        (whole[..whole.len() / 2].to_owned(), "not JSON, or the file was cut short"),
+        (with(&["version"], &json!(4)), "version 4, but this framediff reads 1 to 3: use the framediff that saved it"),
+        (with(&["kind"], &json!("replayed")), "of kind \"replayed\", but this framediff knows only stepped"),
         (with(&["kind"], &json!(null)), "its kind is missing"),
-        (with(&["target"], &json!("text")), "field \"target\" too many"),
+        (with(&["target"], &json!("text")), "unknown field \"target\""),
         (with(&["case", "cast"], &json!("a+b")), "the cast is alternating, but the fingerprint is of alone"),
         (with(&["case", "cast"], &json!("a+kill-a.a")), "a has no unwinder at its turn"),
         (with(&["case", "walker"], &json!("py-spy")), "unknown variant `py-spy`"),
         (with(&["case", "walker"], &json!("cpython-cached")), "the fingerprint is of own-cached"),
-        (with(&["case", "weakenings"], &json!(["shim-leaf-anchored"])), "no check that `shim-leaf-anchored`"),
+        (
+            with(&["case", "weakenings"], &json!(["shim-leaf-anchored"])),
+            "`shim-leaf-anchored` does not apply to own-cached",
+        ),
         (with(&["case", "weakenings"], &json!(["everything"])), "unknown variant `everything`"),
         (with(&["case", "workload", "family"], &json!("recursive")), "unknown variant `recursive`"),
         (with(&["case", "workload", "seed"], &json!(-1)), "-1"),
@@ -183,12 +186,12 @@ fn files_that_are_not_stepped_cases_are_refused_with_the_reason() {
         (with(&["case", "workload", "parameters", "depth"], &json!(100_000)), "no workload of the family alternating"),
         (with(&["case", "workload", "mode"], &json!("gated")), "its workload is gated, and has no rounds"),
         (with(&["case", "workload", "more"], &json!(1)), "unknown field `more`"),
-        (with(&["case", "build", "version"], &json!("3.15.2 (main, ...)")), "is no version of a CPython"),
+        (with(&["case", "build", "version"], &json!("3.15.2 (main, ...)")), "is not a version of CPython"),
         (with(&["case", "build"], &json!(null)), "missing field `build`"),
         (with(&["case", "samples"], &json!(0)), "it has 0 samples"),
         (with(&["case", "samples"], &json!(1)), "the move 1.0:4 is in a sample that is not taken"),
-        (with(&["case", "samples"], &json!(4_000_000_000_u32)), "1 to 100000 can be run"),
-        (with(&["case", "tearing"], &json!(false)), "1.5/2:1 is inside of a read"),
+        (with(&["case", "samples"], &json!(4_000_000_000_u32)), "1 to 100000 are allowed"),
+        (with(&["case", "tearing"], &json!(false)), "1.5/2:1 is inside a read"),
         (with(&["case", "schedule"], &json!("1.0:4,0.3:12")), "the order of their points"),
         (with(&["case", "schedule"], &json!("0.0:4000000000")), "it has 4000000000 steps"),
         (with(&["case", "fingerprint"], &json!("live/own-cached/spliced")), "is no fingerprint of the stepped lane"),
@@ -210,27 +213,27 @@ fn lines_that_are_not_stepped_cases_are_refused_with_the_reason() {
         line.replacen(from, to, 1)
     };
     for (text, words) in [
-        (String::new(), "no case on one line"),
-        ("stepped@2@x".into(), "one begins with framediff@3@"),
-        (change("framediff@2@", "framediff@4@"), "it has version 4, known are 2 to 3"),
-        (change("framediff@2@", "framediff@3@"), "it has 7 of 8 parts"),
+        (String::new(), "not a case on one line"),
+        ("stepped@2@x".into(), "which begins with framediff@3@"),
+        (change("framediff@2@", "framediff@4@"), "it has version 4, but this framediff reads 2 to 3"),
+        (change("framediff@2@", "framediff@3@"), "it has 7 parts instead of 8"),
         (change("@3,torn@", "@a+b@3,torn@").replace("@2@", "@3@"), "the fingerprint is of alone"),
         (change("@3,torn@", "@b@3,torn@").replace("@2@", "@3@"), "a is missing, but a later letter is used"),
         ("framediff@9".into(), "it has version 9"),
-        (line[..line.len() / 2].to_owned(), "it is incomplete"),
+        (line[..line.len() / 2].to_owned(), "it has 4 parts instead of 7"),
         (line[..line.len() - 4].to_owned(), "is no shape"),
-        (line.clone() + "@", "it has 8 of 7 parts"),
+        (line.clone() + "@", "it has 8 parts instead of 7"),
         (change(",release", ",fast"), "no kind of build \"fast\"; known are release, debug"),
-        (change(",jit@", ",jit,x@"), "is no build"),
+        (change(",jit@", ",jit,x@"), "is not a build"),
         (change("@own-cached,", "@py-spy,"), "no walker \"py-spy\"; known are own-uncached"),
         (change("chunks-not-copied", "chunks"), "there is no weakening `chunks`"),
         (change("@alternating,", "@recursive,"), "no family of workloads \"recursive\"; known are alternating"),
         (change(",rounds,", ",loose,"), "no mode \"loose\""),
-        (change(",rounds,7,", ",rounds,+7,"), "\"+7\" is no seed"),
+        (change(",rounds,7,", ",rounds,+7,"), "\"+7\" is not a seed"),
         (change(",latin1,", ",runes,"), "no kind of names \"runes\""),
         (change("unequal:9", "odd:9"), "frames are equal:N or unequal:N"),
-        (change("@3,torn@", "@three@"), "\"three\" is no number of samples"),
-        (change("@3,torn@", "@3@"), "inside of a read"),
+        (change("@3,torn@", "@three@"), "\"three\" is not a number of samples"),
+        (change("@3,torn@", "@3@"), "inside a read"),
         (change("0.3:12", "0.3"), "\"0.3\" is not a move"),
     ] {
         let error = text.parse::<SteppedCase>().unwrap_err().to_string();

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use model::stores::{Code, FrameName as Named, Store};
 use sim::interpreter::{Interpreter, State};
 use sim::map::{FrameSlot, Map, Role};
 use sim::program::SimInstruction::{
@@ -13,7 +12,8 @@ use sim::program::SimInstruction::{
 use sim::program::{SimFunction, SimInstruction, SimProgram, Thread};
 use sim::store::SimStore as Done;
 
-use crate::stores::{Mode, OPERATIONS, assert_same};
+use crate::stores::operations::{Mode, OPERATIONS, assert_same};
+use crate::stores::{Code, FrameName as Named, Store};
 
 /// The operation is between these two lines of `main`.
 const BEFORE: u8 = 9;

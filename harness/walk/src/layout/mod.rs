@@ -136,7 +136,8 @@ pub enum LayoutError {
     NoWord(&'static str),
     /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
-        "CPython {0} is a free-threaded build: its bytecode is per thread, which the walkers do not read; use a build with the GIL"
+        "CPython {0} is a free-threaded build: no walker was tested on one, because its threads move while one of them \
+         is read; use a build with the GIL, or `attach --experimental-free-threaded` to help with such a build"
     )]
     FreeThreaded(VersionHex),
     /// An offset points outside its structure, or a size is out of bounds.
@@ -245,6 +246,8 @@ pub struct CodeLayout {
     pub ascii_data: u64,
     /// Size of `PyCompactUnicodeObject`: where the data of other compact text starts.
     pub compact_data: u64,
+    /// The lowest bit of `kind` in the text's state. `compact` and `ascii` follow its three bits.
+    pub text_kind_bit: u8,
 }
 
 /// Offsets in `PyGenObject`, in bytes. No walker reads it.
@@ -254,6 +257,18 @@ pub struct GeneratorLayout {
     pub frame: u64,
     /// `gi_frame_state`, one byte.
     pub state: u64,
+}
+
+/// Offsets of per-thread bytecode, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerThreadLayout {
+    /// `co_tlbc` in code objects: a pointer to a `_PyCodeArray`, which has a size and pointers to the copies. The first
+    /// copy is the code object's own.
+    pub code_array: u64,
+    /// `tlbc_index` in frames, an `int32_t`: the copy that the frame runs.
+    pub frame_index: u64,
+    /// Whether walkers may read such a build. See [`Layout::with_free_threaded`].
+    pub is_allowed: bool,
 }
 
 /// Everything a walker needs to know about a build.
@@ -275,6 +290,8 @@ pub struct Layout {
     pub frame: FrameLayout,
     /// Offsets in generators. Since 3.14.
     pub generator: Option<GeneratorLayout>,
+    /// Where the copies of the bytecode are that each thread has. Only in free-threaded builds since 3.14.
+    pub per_thread: Option<PerThreadLayout>,
     /// Offsets in code objects and the objects they point to.
     pub code: CodeLayout,
 }
@@ -391,6 +408,15 @@ impl Table<'_> {
         } else {
             None
         };
+        let per_thread = if self.free_threaded && has(&["code_object.co_tlbc", "interpreter_frame.tlbc_index"]) {
+            Some(PerThreadLayout {
+                code_array: self.offset("code_object.size", "code_object.co_tlbc", 8)?,
+                frame_index: self.offset("interpreter_frame.size", "interpreter_frame.tlbc_index", 4)?,
+                is_allowed: false,
+            })
+        } else {
+            None
+        };
         let pointer_size = 8;
         let ascii_data = self.needed("unicode_object.asciiobject_size")?;
         // Before 3.15, the table has no start of compact text: PyCompactUnicodeObject adds two words.
@@ -448,6 +474,7 @@ impl Table<'_> {
                 owners,
             },
             generator,
+            per_thread,
             code: CodeLayout {
                 size: code_size,
                 filename: self.offset("code_object.size", "code_object.filename", 8)?,
@@ -462,6 +489,8 @@ impl Table<'_> {
                 text_length: self.offset("unicode_object.size", "unicode_object.length", 8)?,
                 ascii_data,
                 compact_data,
+                // `interned` has two bits in a build with the GIL, and eight without.
+                text_kind_bit: if self.free_threaded { 8 } else { 2 },
             },
         })
     }
@@ -504,9 +533,17 @@ impl Layout {
     /// Rejects builds that the walkers cannot read although their offsets are known.
     ///
     /// # Errors
-    /// [`LayoutError::FreeThreaded`] for a free-threaded build.
+    /// [`LayoutError::FreeThreaded`] for a free-threaded build, unless [`Layout::with_free_threaded`] allows it.
     pub fn walkable(&self) -> Result<(), LayoutError> {
-        if self.free_threaded { Err(LayoutError::FreeThreaded(self.version)) } else { Ok(()) }
+        let is_allowed = self.per_thread.is_some_and(|it| it.is_allowed);
+        if self.free_threaded && !is_allowed { Err(LayoutError::FreeThreaded(self.version)) } else { Ok(()) }
+    }
+
+    /// The same layout, which walkers accept even if the build is free-threaded. They then read the bytecode of each
+    /// thread, but what they assume about threads that run at the same time was never tested on a real build.
+    #[must_use]
+    pub fn with_free_threaded(self) -> Self {
+        Self { per_thread: self.per_thread.map(|it| PerThreadLayout { is_allowed: true, ..it }), ..self }
     }
 }
 

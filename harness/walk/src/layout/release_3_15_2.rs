@@ -39,6 +39,7 @@ pub const LAYOUT: Layout = Layout {
         owners: FrameOwners::NEWEST,
     },
     generator: Some(GeneratorLayout { frame: 72, state: 67 }),
+    per_thread: None,
     code: CodeLayout {
         size: 216,
         filename: 112,
@@ -53,5 +54,6 @@ pub const LAYOUT: Layout = Layout {
         text_length: 16,
         ascii_data: 40,
         compact_data: 56,
+        text_kind_bit: 2,
     },
 };

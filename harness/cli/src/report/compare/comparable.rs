@@ -29,7 +29,7 @@ pub(super) fn load(path: &Path) -> Result<ComparableReport, SavedError> {
         Content::Mutants(report) => Ok(of_mutants(&report)),
         other => Err(SavedError::Foreign {
             name,
-            why: format!("it is {}, which has no failures to compare", other.what()),
+            why: format!("it is {}, which has no failures to compare", other.report().what()),
             wanted: COMPARED,
         }),
     }

@@ -6,7 +6,7 @@ use framewalk::printable::clean;
 
 use model::run::comparison::{Change, Fate};
 
-use super::ComparisonDocument;
+use super::document::ComparisonDocument;
 use crate::report::text::{paragraph, plural};
 
 /// At most this many places are listed.

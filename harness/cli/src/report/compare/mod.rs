@@ -1,6 +1,7 @@
 //! The comparison of two saved reports: [`model::run::comparison`] for the documents of every verb that has failures.
 
 mod comparable;
+pub mod document;
 pub(super) mod human;
 #[cfg(test)]
 mod tests;
@@ -9,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use model::run::comparison::ReportComparison;
 use model::run::known::{KnownError, KnownFailures};
-use model::run::verdict::Verdict;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::report::saved::SavedError;
@@ -40,31 +39,6 @@ pub enum CompareError {
         /// The verb of the later report.
         right: &'static str,
     },
-}
-
-/// The value of the document's `kind` field.
-pub const KIND: &str = "framediff-comparison";
-/// The version of the document format. It grows when a field changes its meaning or is removed.
-pub const VERSION: u32 = 1;
-
-/// The document of a comparison.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ComparisonDocument {
-    /// Always [`KIND`], which distinguishes the document from reports.
-    pub kind: String,
-    /// The version of the format, [`VERSION`].
-    pub version: u32,
-    /// The verdict of the comparison.
-    pub verdict: Verdict,
-    /// The changes and the places compared.
-    #[serde(flatten)]
-    pub comparison: ReportComparison,
-}
-
-impl From<ReportComparison> for ComparisonDocument {
-    fn from(comparison: ReportComparison) -> Self {
-        Self { kind: KIND.to_owned(), version: VERSION, verdict: comparison.verdict(), comparison }
-    }
 }
 
 /// Compares two reports of `check`, `merge`, `explore` or `mutants`.

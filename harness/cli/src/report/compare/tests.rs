@@ -172,7 +172,8 @@ fn what_the_later_report_leaves_open_is_no_pass() {
 fn documents_without_failures_are_refused_with_the_expected_kinds() {
     let reports = Reports::new();
     let comparison = reports.compare(vec![], vec![], |text| text);
-    let path = reports.of("c.json", &serde_json::to_string(&compare::ComparisonDocument::from(comparison)).unwrap());
+    let path =
+        reports.of("c.json", &serde_json::to_string(&compare::document::ComparisonDocument::from(comparison)).unwrap());
     let error = compare(&path, &path).unwrap_err().to_string();
     assert!(error.contains("c.json") && error.contains("a comparison") && error.contains("`mutants`"), "{error}");
 }

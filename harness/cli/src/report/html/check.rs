@@ -20,8 +20,8 @@ const MOST: usize = 200;
 
 /// The kinds of [`Advice`](model::run::verdict::Advice), each with its title.
 const REMARKS: [(&str, &str); 2] = [
-    ("undecided", "Undecided (without effect on the verdict)"),
-    ("unconfirmed", "Beyond a bound once, but not when measured again (without effect on the verdict)"),
+    ("undecided", "Undecided (does not affect the verdict)"),
+    ("unconfirmed", "Exceeded a bound once, but not when measured again (does not affect the verdict)"),
 ];
 
 /// Everything the document says about a run.
@@ -81,7 +81,7 @@ fn list(entries: &[String]) -> Markup {
 
 /// Says how many entries of a list were left out.
 fn more(count: usize, noun: &str) -> Markup {
-    html! { @if count > MOST { p.muted { "… " (count - MOST) " more; the JSON document has every " (noun) "." } } }
+    html! { @if count > MOST { p.muted { "… " (count - MOST) " more. The JSON document lists every " (noun) "." } } }
 }
 
 fn walkers(document: &Document) -> Markup {
@@ -185,7 +185,7 @@ fn evidence(finding: &Finding) -> Markup {
 /// The stack of the sample before, and the lines of the program.
 fn around(finding: &Finding) -> Markup {
     html! {
-        @if !finding.before.is_empty() { (beside_words(&finding.before, None, "this stack was seen when last looked at")) }
+        @if !finding.before.is_empty() { (beside_words(&finding.before, None, "the stack at the last look")) }
         @if !finding.source.is_empty() {
             dl { dt { "source" } @for line in finding.source.iter().take(MOST) {
                 dd { (shown(&line.function)) ", line " (line.line) ": " code { (shown(&line.text)) } }

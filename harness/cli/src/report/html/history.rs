@@ -40,7 +40,6 @@ fn has_arrow(did: Did) -> bool {
     matches!(did, Did::Read | Did::Write)
 }
 
-/// Draws the history.
 pub(super) fn picture(history: &[HistoryLine]) -> Markup {
     let mut top = 2 * LINE;
     let mut placed: Vec<Placed<'_>> = Vec::new();
@@ -58,7 +57,7 @@ pub(super) fn picture(history: &[HistoryLine]) -> Markup {
             @for x in [LEFT, RIGHT] { line.line x1=(x) x2=(x) y1=(LINE + 6) y2=(height) {} }
             @for one in &placed { (drawn(one)) }
             @if hidden > 0 {
-                text x=(WIDTH / 2) y=(height - LINE) text-anchor="middle" { "… " (hidden) " more: the JSON document has them" }
+                text x=(WIDTH / 2) y=(height - LINE) text-anchor="middle" { "… " (hidden) " more lines, in the JSON document" }
             }
         }
     }

@@ -15,8 +15,9 @@ mod stepped;
 
 use framewalk::printable::clean;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use model::run::item::{Item, Results};
+use model::run::item::Item;
 use model::run::known::KnownFailure;
+use model::run::results::Results;
 use model::run::verdict::Verdict;
 
 use crate::report::saved::{Content, Saved, overall};
@@ -48,24 +49,24 @@ pub fn render(all: &[Saved]) -> String {
             body {
                 header.verdict.(colour(verdict)) {
                     h1 { "framediff: " (verdict) }
-                    @if let [one] = all { p { (shown(&one.in_short())) } }
+                    @if let [one] = all { p { (shown(&one.report().in_short())) } }
                     @if several {
-                        p { (plural(all.len(), "report")) " on this page, the worst of which decides:" }
+                        p { (plural(all.len(), "report")) " on this page. The worst verdict counts:" }
                         ul { @for (index, one) in all.iter().enumerate() {
                             li {
-                                (tag(colour(one.verdict()), &one.verdict().to_string())) " "
-                                a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (shown(&one.in_short()))
+                                (tag(colour(one.report().verdict()), &one.report().verdict().to_string())) " "
+                                a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (shown(&one.report().in_short()))
                             }
                         } }
                     }
                 }
                 main { @for (index, one) in all.iter().enumerate() {
                     section id={ "report-" (index + 1) } {
-                        @if several { h2 { (shown(&one.name)) " " (tag(colour(one.verdict()), &one.verdict().to_string())) } }
+                        @if several { h2 { (shown(&one.name)) " " (tag(colour(one.report().verdict()), &one.report().verdict().to_string())) } }
                         (content(&one.content))
                     }
                 } }
-                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A click on a command selects it." }
+                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". Click a command to select it." }
             }
         }
     };
@@ -79,8 +80,8 @@ fn content(content: &Content) -> Markup {
         Content::Searches(document) => html! { pre { (document.text(WIDTH)) } },
         Content::Results(results) => results_table(results),
         Content::Comparison(document) => html! { pre { (document.text(WIDTH)) } },
-        Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
-        Content::Case(file, known) => stepped::case(file, known.as_ref()),
+        Content::Explanation(explained) => stepped::explained(&explained.document, explained.known.as_ref()),
+        Content::Case(case) => stepped::case(&case.file, case.known.as_ref()),
         #[cfg(target_arch = "x86_64")]
         Content::Mutants(report) => mutants::section(report),
     }

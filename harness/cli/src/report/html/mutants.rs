@@ -69,7 +69,7 @@ fn group(title: &str, mutants: &[MutantReport]) -> Markup {
         @for (folded, what) in [(of(&["good"]), "killed"), (of(&["none"]), "equivalent to the original, or not viable")] {
             @if !folded.is_empty() { details { summary { (folded.len()) " " (what) } (table(&folded)) } }
         }
-        @if mutants.len() > MOST { p.muted { "… " (mutants.len() - MOST) " more; the JSON document has them." } }
+        @if mutants.len() > MOST { p.muted { "… " (mutants.len() - MOST) " more. The JSON document lists them." } }
     }
 }
 

@@ -16,14 +16,14 @@ const MOST_LEAVES: usize = 12;
 pub(super) fn section(document: &Document) -> Markup {
     html! {
         @if !document.profiles.is_empty() {
-            h3 { "Profiles against the truth" }
+            h3 { "Profiles, compared with the truth" }
             p.muted {
                 "Advice, without effect on the verdict. The truth is what the program was made to do, or where that is not known, what \
                  an uncached walk saw of the same process, stopped at random moments. One in twenty is called biased by chance \
                  alone."
             }
             @for program in document.profiles.iter().take(MOST) { (self::program(program)) }
-            @if document.profiles.len() > MOST { p.muted { "… " (document.profiles.len() - MOST) " more; the JSON document has every one." } }
+            @if document.profiles.len() > MOST { p.muted { "… " (document.profiles.len() - MOST) " more. The JSON document lists them." } }
         }
     }
 }

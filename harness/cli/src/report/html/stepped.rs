@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use model::run::known::KnownFailure;
-use sim::case::stepped::SteppedFile;
+use sim::case::file::SteppedFile;
 
 use super::history::picture;
 use super::stacks::{beside_words, side_by_side};
@@ -23,13 +23,13 @@ pub(super) fn explained(document: &ExplanationDocument, known: Option<&KnownFail
             @if !note.is_empty() { dt { "note" } dd { (shown(note)) } }
             @if let Some(misfit) = &explanation.misfit { dt { "misfit" } dd { (shown(misfit)) } }
             @if let Some(failure) = &explanation.failure { (grounds(failure)) } @else {
-                dt { "result" } dd { "nothing is wrong: every stack was there during its sample" }
+                dt { "result" } dd { "nothing is wrong: the target had every stack during its sample" }
             }
             @if let Some(known) = known { (known_terms(known)) }
         }
         @if let Some(failure) = &explanation.failure { (stacks(failure)) }
         figure {
-            figcaption { "What target and walker did, in time. Arrows are the walker's accesses: dashed ones read, solid ones write." }
+            figcaption { "What target and walker did, from top to bottom. Arrows are the walker's accesses: dashed ones read, solid ones write." }
             (picture(&explanation.history))
         }
         h4 { "Replay" }
@@ -40,7 +40,7 @@ pub(super) fn explained(document: &ExplanationDocument, known: Option<&KnownFail
 fn grounds(failure: &Explained) -> Markup {
     html! {
         dt { "clause" } dd { (failure.clause.describe()) }
-        dt { "cause" } dd { (shown(failure.cause.as_deref().unwrap_or("the history does not hold this sample"))) }
+        dt { "cause" } dd { (shown(failure.cause.as_deref().unwrap_or("unknown: the history does not contain this sample"))) }
         @if let Some(too_late) = &failure.too_late { dt { "too late" } dd { (shown(too_late)) } }
     }
 }
@@ -56,7 +56,7 @@ fn stacks(failure: &Explained) -> Markup {
         (side_by_side(&failure.seen, possible, [&seen, &format!("possible: {}", plural(possible.len(), "frame"))]))
         @if others().next().is_some() {
             details {
-                summary { (plural(others().count(), "other stack")) " the target had during the sample" }
+                summary { (plural(others().count(), "other stack")) " that the target had during the sample" }
                 @for (_, other) in others().take(MOST_POSSIBLE) {
                     (side_by_side(&failure.seen, other, [&seen, &format!("possible: {}", plural(other.len(), "frame"))]))
                 }
@@ -82,10 +82,10 @@ pub(super) fn case(file: &SteppedFile, known: Option<&KnownFailure>) -> Markup {
         }
         h4 { "Schedule" }
         ul { @for one in case.schedule.moves.iter().take(MOST_MOVES) {
-            li { "before access " (one.at.access) " of sample " (one.at.sample) @if one.at.word > 0 { ", before word " (one.at.word) " of it" } ", the target does " (one.steps) " steps" }
+            li { "before access " (one.at.access) " of sample " (one.at.sample) @if one.at.word > 0 { ", before its word " (one.at.word) } ", the target does " (one.steps) " steps" }
         } }
         @if case.schedule.moves.len() > MOST_MOVES { p.muted { "… " (case.schedule.moves.len() - MOST_MOVES) " more moves" } }
-        h4 { "Replay, and explain with the history" }
+        h4 { "Replay it, or explain it with its history" }
         (command(&format!("framediff replay {case}")))
         (command(&format!("framediff explain {case}")))
     } }

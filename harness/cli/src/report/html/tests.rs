@@ -7,7 +7,7 @@ use model::run::fixtures::{cache_worse, finding, frame, run, summary};
 
 use super::render;
 use crate::report::explain::{self, Explanation};
-use crate::report::saved::{Content, Saved};
+use crate::report::saved::{Content, ReplayedCase, Saved};
 
 fn check(findings: Vec<Finding>) -> Saved {
     let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();
@@ -110,14 +110,17 @@ fn an_explanation_has_its_picture_and_its_cause() {
         build: "3.15.2 release".into(),
         explanation: Explanation::of(&Story::late_anchor(), Some(&failure), None),
     };
-    let page = render(&[Saved { name: "e".into(), content: Content::Explanation(Box::new(document), None) }]);
+    let page = render(&[Saved {
+        name: "e".into(),
+        content: Content::Explanation(ReplayedCase { document: Box::new(document), known: None }),
+    }]);
     has(
         &page,
         &[
             "<h1>framediff: fail</h1>",
             "<svg class=\"history\"",
             "the anchor was written at 0.2 for a_leaf",
-            "1 other stack the target had",
+            "1 other stack that the target had",
             "framediff replay framediff@2@x",
         ],
     );

@@ -42,8 +42,8 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
             }
             Content::Results(results) => vec![suite(&results.verb, results.items.iter().map(other::item).collect())],
             Content::Comparison(document) => vec![suite("compare", vec![other::compared(one, document)])],
-            Content::Explanation(document, _) => vec![other::stepped(one, &document.fingerprint)],
-            Content::Case(file, _) => vec![other::stepped(one, &file.case.fingerprint.to_string())],
+            Content::Explanation(explained) => vec![other::stepped(one, &explained.document.fingerprint)],
+            Content::Case(case) => vec![other::stepped(one, &case.file.case.fingerprint.to_string())],
         };
         if all.len() > 1 {
             // Suites of different runs can have the same name.

@@ -11,21 +11,21 @@ use model::run::verdict::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestSuite};
 
 use super::{WIDTH, broken, passed, skipped, suite};
-use crate::report::compare::ComparisonDocument as Comparison;
+use crate::report::compare::document::ComparisonDocument as Comparison;
 use crate::report::saved::Saved;
 use crate::report::searches::Search;
 use crate::report::text::{Look, plural};
 
 /// Whether a benchmark measured anything. The values themselves cannot be right or wrong.
 pub(super) fn measured(saved: &Saved) -> TestCase {
-    let (name, short) = ("measured", saved.in_short());
-    match saved.verdict() {
+    let (name, short) = ("measured", saved.report().in_short());
+    match saved.report().verdict() {
         Verdict::Pass => passed(name, &short),
         _ => broken(name, NonSuccessKind::Error, "inconclusive", &short, "interrupted, or nothing was measured"),
     }
 }
 
-/// A judged item.
+/// The test case of a judged item.
 pub(super) fn item(item: &Item) -> TestCase {
     let name = format!("{}, {}", item.of, item.name);
     let mut case = match item.verdict {
@@ -50,7 +50,7 @@ pub(super) fn search(search: &Search) -> TestCase {
 }
 
 pub(super) fn compared(saved: &Saved, document: &Comparison) -> TestCase {
-    let (name, told, short) = ("nothing fails that did not", document.text(WIDTH), saved.in_short());
+    let (name, told, short) = ("nothing fails that did not", document.text(WIDTH), saved.report().in_short());
     match document.verdict {
         Verdict::Pass => passed(name, &told),
         Verdict::Fail => broken(name, NonSuccessKind::Failure, "fail", &short, &told),
@@ -60,11 +60,13 @@ pub(super) fn compared(saved: &Saved, document: &Comparison) -> TestCase {
 
 /// A case of the stepped lane that failed.
 pub(super) fn stepped(saved: &Saved, fingerprint: &str) -> TestSuite {
-    let told = saved.human(Look { width: WIDTH, colour: false });
-    let case = match saved.verdict() {
+    let told = saved.report().human(Look { width: WIDTH, colour: false });
+    let case = match saved.report().verdict() {
         Verdict::Pass => passed(fingerprint, &told),
-        Verdict::Fail => broken(fingerprint, NonSuccessKind::Failure, fingerprint, &saved.in_short(), &told),
-        Verdict::Inconclusive => broken(fingerprint, NonSuccessKind::Error, fingerprint, &saved.in_short(), &told),
+        Verdict::Fail => broken(fingerprint, NonSuccessKind::Failure, fingerprint, &saved.report().in_short(), &told),
+        Verdict::Inconclusive => {
+            broken(fingerprint, NonSuccessKind::Error, fingerprint, &saved.report().in_short(), &told)
+        }
     };
     suite("stepped", vec![case])
 }

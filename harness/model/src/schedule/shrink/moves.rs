@@ -1,6 +1,6 @@
 //! The changes that can make a schedule smaller.
 
-use super::schedule::Attempt;
+use super::Attempt;
 use crate::schedule::{Move, Point, Schedule};
 
 /// The size of an attempt. Every accepted candidate is smaller than the one before, so shrinking ends.

@@ -1,21 +1,11 @@
 //! Finds the smallest schedule that still fails in the same way.
 
 use std::collections::HashSet;
-use std::hash::Hash;
 
 use thiserror::Error;
 
+use super::Attempt;
 use super::moves::{Size, candidates};
-use crate::schedule::Schedule;
-
-/// A schedule with a number of samples.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Attempt {
-    /// How many samples the walker takes.
-    pub samples: u32,
-    /// Where the target moves.
-    pub schedule: Schedule,
-}
 
 /// The result of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ pub struct FamilySpec {
     pub(super) draw_depth: fn(&mut ChaCha8Rng) -> u32,
     /// The largest depth with which the program runs within the walkers' limits, in frames.
     pub(super) deepest: u32,
-    /// Its threads.
+    /// Which threads its programs have.
     pub threads: FamilyThreads,
     /// Whether its stacks, names and threads exceed the limits of CPython's unwinder. Such a program is walked at its
     /// gates alone.
@@ -79,7 +79,7 @@ macro_rules! families {
         }
 
         impl Family {
-            /// All of them.
+            /// Every family, in the order of declaration.
             pub const ALL: [Self; [$(Self::$family),*].len()] = [$(Self::$family),*];
 
             /// What depends on the family.

@@ -25,7 +25,7 @@ enum Leaf {
     Function,
     Generator,
     Coroutine,
-    /// Called from C.
+    /// C code calls it.
     Callback,
 }
 

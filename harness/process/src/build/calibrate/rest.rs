@@ -229,8 +229,8 @@ impl Reader<'_> {
                 largest < 0x80,
             );
             let state = self.int(STATE, *address, code.text_state)?;
-            // `struct _PyUnicodeObject_state`: two bits that are not read, three of the kind, `compact`, `ascii`.
-            let read = (state >> 2 & 7, state >> 5 & 1, state >> 6 & 1);
+            let state = state >> code.text_kind_bit;
+            let read = (state & 7, state >> 3 & 1, state >> 4 & 1);
             self.same(STATE, read, (kind, 1, u32::from(is_ascii)))?;
             let (word, start) = match is_ascii {
                 true => ("unicode_object.asciiobject_size", code.ascii_data),

@@ -49,6 +49,7 @@ pub(crate) fn layout() -> Layout {
             owners: FrameOwners::NEWEST,
         },
         generator: None,
+        per_thread: None,
         code: CodeLayout {
             size: 128,
             filename: 48,
@@ -63,6 +64,7 @@ pub(crate) fn layout() -> Layout {
             text_length: 16,
             ascii_data: 40,
             compact_data: 56,
+            text_kind_bit: 2,
         },
     }
 }

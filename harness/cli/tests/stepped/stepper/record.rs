@@ -9,14 +9,14 @@ use framewalk::python_text;
 use framewalk::raw_frame::{Owner, RawFrame};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::{Window, thread_states, write_anchor};
-use model::stores::Store;
-use model::stores::recorder::{Link, Offsets, StoreRecorder, WordKind};
 use nix::libc;
+use process::gate::{Gate, GateError};
+use process::target::Target;
 use thiserror::Error;
 
 use super::{StepError, Stepper};
-use crate::gate::{Gate, GateError};
-use crate::target::Target;
+use crate::common::stores::Store;
+use crate::common::stores::recorder::{Link, Offsets, StoreRecorder, WordKind};
 
 /// The descriptor on which targets announce their gates.
 const STANDARD_OUTPUT: u64 = 1;
@@ -25,7 +25,7 @@ const DEPTH_LIMIT: usize = 1024;
 
 /// Which frame the harness sets the anchor to during recording, in place of a profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arming {
+pub(crate) enum Arming {
     /// No frame: the anchor is NULL.
     Nobody,
     /// Every frame as soon as it becomes current by a call, a resumption or the exit of a shim frame. A walker would
@@ -39,7 +39,7 @@ pub enum Arming {
 
 /// Why nothing was recorded.
 #[derive(Debug, Error)]
-pub enum StepRecordError {
+pub(crate) enum StepRecordError {
     /// The thread could not be stepped.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -67,12 +67,12 @@ pub enum StepRecordError {
 }
 
 /// Records the operations of one target.
-pub struct Recording {
+pub(crate) struct Recording {
     runtime: Address,
     layout: Layout,
     offsets: Offsets,
     /// Maximum number of instructions between two gates.
-    pub limit: u64,
+    pub(crate) limit: u64,
 }
 
 impl Recording {
@@ -80,7 +80,7 @@ impl Recording {
     ///
     /// # Errors
     /// The build has no frame cache, or its layout cannot be read.
-    pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, StepRecordError> {
+    pub(crate) fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, StepRecordError> {
         let layout = Layout::read(memory, runtime)?;
         let cache = layout.thread.cache.ok_or(StepRecordError::NoCache)?;
         let generator = layout.generator.ok_or(StepRecordError::NoCache)?;
@@ -93,7 +93,7 @@ impl Recording {
     ///
     /// # Errors
     /// See [`StepRecordError`].
-    pub fn record(
+    pub(crate) fn record(
         &self,
         target: &mut Target,
         gate: Gate,

@@ -1,10 +1,10 @@
 //! The stores that each operation in `pyscripts/operations` is known to make, in order.
 
-use model::stores::GeneratorState::{Cleared, Created, Delegating, Executing, Suspended};
-use model::stores::Store::{
+use super::GeneratorState::{Cleared, Created, Delegating, Executing, Suspended};
+use super::Store::{
     Anchor, AnchorLoaded, Chunk, CurrentFrame, Executable, Instruction, Owner, Previous, SequenceIncremented, State,
 };
-use model::stores::{Code, FrameName, GeneratorState, Store};
+use super::{Code, FrameName, GeneratorState, Store};
 
 /// The run mode, on which the order of stores depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ macro_rules! operations {
     ($($name:ident)*) => {
         &[$(Operation {
             name: stringify!($name),
-            text: include_str!(concat!("../../../../pyscripts/operations/", stringify!($name), ".py")),
+            text: include_str!(concat!("../../../../../pyscripts/operations/", stringify!($name), ".py")),
             expected: $name,
         }),*]
     };

@@ -4,25 +4,24 @@
 //! running. If the harness dies meanwhile, the kernel kills the target.
 
 mod instruction;
-pub mod record;
+pub(crate) mod record;
 
 use std::time::{Duration, Instant};
 
 use framewalk::memory::{MemoryError, RemoteMemory};
 use iced_x86::InstructionInfoFactory;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use process::memory::ProcessMemory;
+pub(crate) use process::trace::TraceError as StepError;
+use process::trace::{Resume, Traced};
 
-use self::instruction::{INSTRUCTION_LIMIT, decode};
-pub use self::instruction::{Instruction, InstructionAccess, value as register};
-pub use super::trace::TraceError as StepError;
-use super::trace::{Resume, Traced};
-use crate::memory::ProcessMemory;
+use self::instruction::{INSTRUCTION_LIMIT, Instruction, InstructionAccess, decode};
 
 /// The smallest page size. The memory after a page need not be mapped.
 const PAGE: u64 = 4096;
 
 /// A traced thread of a target. It is stopped except while a method runs.
-pub struct Stepper {
+pub(crate) struct Stepper {
     traced: Traced,
     memory: ProcessMemory,
     factory: InstructionInfoFactory,
@@ -37,7 +36,7 @@ impl Stepper {
     ///
     /// # Errors
     /// The kernel refuses, or the thread has ended.
-    pub fn attach(process: i32, thread: i32) -> Result<Self, StepError> {
+    pub(crate) fn attach(process: i32, thread: i32) -> Result<Self, StepError> {
         Ok(Self {
             traced: Traced::attach(process, thread)?,
             memory: ProcessMemory::new(process),
@@ -49,7 +48,7 @@ impl Stepper {
     ///
     /// # Errors
     /// Registers or code cannot be read.
-    pub fn upcoming(&mut self) -> Result<Instruction, StepError> {
+    pub(crate) fn upcoming(&mut self) -> Result<Instruction, StepError> {
         let registers = self.traced.registers()?;
         let mut code = [0; INSTRUCTION_LIMIT];
         if let Err(error) = self.memory.read(registers.rip, &mut code) {
@@ -66,7 +65,7 @@ impl Stepper {
     ///
     /// # Errors
     /// The thread ended, or did not return from a system call in time.
-    pub fn step(&mut self, instruction: &Instruction, deadline: Instant) -> Result<(), StepError> {
+    pub(crate) fn step(&mut self, instruction: &Instruction, deadline: Instant) -> Result<(), StepError> {
         self.traced.resume(Resume::OneInstruction)?;
         self.wait(instruction.system_call.map(|(call, _)| (call, deadline)))
     }
@@ -75,7 +74,7 @@ impl Stepper {
     ///
     /// # Errors
     /// The thread has ended.
-    pub fn detach(self) -> Result<(), StepError> {
+    pub(crate) fn detach(self) -> Result<(), StepError> {
         self.traced.detach()
     }
 

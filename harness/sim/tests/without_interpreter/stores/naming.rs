@@ -50,7 +50,7 @@ struct Slot {
     life: Life,
 }
 
-pub(super) struct Naming<'a> {
+pub(crate) struct Naming<'a> {
     recorder: &'a StoreRecorder,
     slots: HashMap<Address, Slot>,
     /// The name of each life; `None` until it is seen on a chain.
@@ -66,7 +66,7 @@ pub(super) struct Naming<'a> {
 
 impl<'a> Naming<'a> {
     /// The stores of a record, in order.
-    pub(super) fn of(recorder: &'a StoreRecorder) -> Vec<Store> {
+    pub(crate) fn of(recorder: &'a StoreRecorder) -> Vec<Store> {
         let mut naming = Self::new(recorder);
         for entry in &recorder.entries {
             match entry {

@@ -1,42 +1,41 @@
 //! Decodes an x86-64 instruction and works out what it is about to load and store.
 
 use framewalk::memory::Address;
-use iced_x86::{Code, Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess};
+use lab::mutants::register::value;
 use nix::libc::user_regs_struct;
 
 /// Maximum length of an instruction in bytes.
-pub(super) const INSTRUCTION_LIMIT: usize = 15;
+pub(crate) const INSTRUCTION_LIMIT: usize = 15;
 /// Maximum size in bytes of an access in one step: a vector register. `rep` instructions are stepped one iteration at a
 /// time. Instructions that save the whole processor state store nothing of interest.
 const ACCESS_LIMIT: usize = 64;
 
 /// A memory range that an instruction accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstructionAccess {
+pub(crate) struct InstructionAccess {
     /// Address of its first byte.
-    pub address: Address,
+    pub(crate) address: Address,
     /// Length of the encoded instruction, in bytes.
-    pub size: usize,
+    pub(crate) size: usize,
 }
 
 /// The next instruction of a stopped thread.
 #[derive(Clone, Debug)]
-pub struct Instruction {
-    /// The address of the instruction.
-    pub address: Address,
+pub(crate) struct Instruction {
     /// The ranges it loads.
-    pub loads: Vec<InstructionAccess>,
+    pub(crate) loads: Vec<InstructionAccess>,
     /// The ranges it stores to.
-    pub stores: Vec<InstructionAccess>,
+    pub(crate) stores: Vec<InstructionAccess>,
     /// Number and first argument, if the instruction is a system call.
-    pub system_call: Option<(u64, u64)>,
+    pub(crate) system_call: Option<(u64, u64)>,
 }
 
 /// Decodes the instruction at the start of `bytes`; its address is the instruction pointer in `registers`.
-pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registers: &user_regs_struct) -> Instruction {
+pub(crate) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registers: &user_regs_struct) -> Instruction {
     let decoded = Decoder::with_ip(64, bytes, registers.rip, DecoderOptions::NONE).decode();
     let system_call = (decoded.code() == Code::Syscall).then_some((registers.rax, registers.rdi));
-    let mut instruction = Instruction { address: registers.rip, loads: vec![], stores: vec![], system_call };
+    let mut instruction = Instruction { loads: vec![], stores: vec![], system_call };
     // The memory operand of these instructions is not accessed.
     if matches!(decoded.mnemonic(), Mnemonic::Nop | Mnemonic::Endbr64) {
         return instruction;
@@ -60,35 +59,6 @@ pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registe
     instruction
 }
 
-/// The value of a register that can be part of an address, or `None` for other registers.
-pub fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
-    let full = match register.full_register() {
-        Register::RAX => registers.rax,
-        Register::RBX => registers.rbx,
-        Register::RCX => registers.rcx,
-        Register::RDX => registers.rdx,
-        Register::RSI => registers.rsi,
-        Register::RDI => registers.rdi,
-        Register::RBP => registers.rbp,
-        Register::RSP => registers.rsp,
-        Register::R8 => registers.r8,
-        Register::R9 => registers.r9,
-        Register::R10 => registers.r10,
-        Register::R11 => registers.r11,
-        Register::R12 => registers.r12,
-        Register::R13 => registers.r13,
-        Register::R14 => registers.r14,
-        Register::R15 => registers.r15,
-        // The bases of these segments are zero in 64-bit mode.
-        Register::ES | Register::CS | Register::SS | Register::DS => return Some(0),
-        Register::FS => return Some(registers.fs_base),
-        Register::GS => return Some(registers.gs_base),
-        _ => return None,
-    };
-    Some(if register.size() == 4 { full & u64::from(u32::MAX) } else { full })
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -2,19 +2,18 @@
 //!
 //! A [`Store`] says which field of which frame or thread state changed. Frames are identified by their function instead
 //! of their address, so the stores of an operation are the same in every process. [`recorder`] makes such a list from
-//! addresses, whichever tool observed them. The lists of real interpreters come from `process::stepper`.
+//! addresses, whichever tool observed them. The lists of real interpreters come from the stepper in the tests of the stepped lane.
 
 mod naming;
-pub mod recorder;
-#[cfg(test)]
-mod tests;
+pub(crate) mod operations;
+pub(crate) mod recorder;
 
 use std::fmt;
 use std::sync::Arc;
 
 /// A frame, or a value in place of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FrameName {
+pub(crate) enum FrameName {
     /// NULL instead of a frame.
     Null,
     /// The thread's base frame.
@@ -32,19 +31,19 @@ pub enum FrameName {
 impl FrameName {
     /// A frame on the data stack.
     #[must_use]
-    pub fn stack(function: &str) -> Self {
+    pub(crate) fn stack(function: &str) -> Self {
         Self::Stack(function.into())
     }
 
     /// A frame inside a generator.
     #[must_use]
-    pub fn generator(function: &str) -> Self {
+    pub(crate) fn generator(function: &str) -> Self {
         Self::Generator(function.into())
     }
 
     /// The shim frame of C code that `caller` called.
     #[must_use]
-    pub fn shim(caller: &str) -> Self {
+    pub(crate) fn shim(caller: &str) -> Self {
         Self::Shim(caller.into())
     }
 }
@@ -64,7 +63,7 @@ impl fmt::Display for FrameName {
 
 /// The value of `f_executable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
+pub(crate) enum Code {
     /// NULL: the frame is gone.
     Null,
     /// The code object of the frame's function.
@@ -75,7 +74,7 @@ pub enum Code {
 
 /// `gi_frame_state` (`enum _framestate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GeneratorState {
+pub(crate) enum GeneratorState {
     /// 0: it has not run yet.
     Created,
     /// 1: it is suspended at a `yield`.
@@ -106,7 +105,7 @@ impl From<u8> for GeneratorState {
 /// One access. All are stores except the load of the anchor at the start of an update. That load is recorded because
 /// the update does not notice anything stored to the anchor later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Store {
+pub(crate) enum Store {
     /// A store to `current_frame`.
     CurrentFrame(FrameName),
     /// The load of `last_profiled_frame`.
@@ -135,7 +134,7 @@ pub enum Store {
 impl Store {
     /// The frame whose field is stored to; `None` if it is a field of the thread state.
     #[must_use]
-    pub fn frame(&self) -> Option<&FrameName> {
+    pub(crate) fn frame(&self) -> Option<&FrameName> {
         match self {
             Self::Previous(of, _)
             | Self::Executable(of, _)

@@ -13,7 +13,7 @@ const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];
 
 /// The owner of a frame, as far as its name depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WordKind {
+pub(crate) enum WordKind {
     /// A frame on the data stack.
     Stack,
     /// A frame inside a generator.
@@ -26,9 +26,9 @@ pub enum WordKind {
 
 /// One frame of the chain.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// The frame's address in the target.
-    pub address: Address,
+    pub(crate) address: Address,
     /// The kind of frame, by its owner.
     pub kind: WordKind,
     /// The value of `f_executable`, including tag bits.
@@ -39,7 +39,7 @@ pub struct Link {
 
 /// The offsets of the recorded fields, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Offsets {
+pub(crate) struct Offsets {
     /// Offsets in thread states.
     pub thread: ThreadLayout,
     /// Offsets of the cache's fields in thread states.
@@ -50,7 +50,7 @@ pub struct Offsets {
     pub generator: GeneratorLayout,
 }
 
-pub(super) enum Entry {
+pub(crate) enum Entry {
     AnchorLoaded,
     Stored {
         address: Address,
@@ -62,24 +62,24 @@ pub(super) enum Entry {
 }
 
 /// Records the accesses of one thread.
-pub struct StoreRecorder {
-    pub(super) offsets: Offsets,
-    pub(super) thread: Address,
-    pub(super) sequence: u64,
-    pub(super) chunk: Address,
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct StoreRecorder {
+    pub(crate) offsets: Offsets,
+    pub(crate) thread: Address,
+    pub(crate) sequence: u64,
+    pub(crate) chunk: Address,
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl StoreRecorder {
     /// A recorder for the thread state at `thread`, with its present sequence and newest chunk. `chain` is its stack,
     /// leaf first.
     #[must_use]
-    pub fn new(offsets: Offsets, thread: Address, sequence: u64, chunk: Address, chain: Vec<Link>) -> Self {
+    pub(crate) fn new(offsets: Offsets, thread: Address, sequence: u64, chunk: Address, chain: Vec<Link>) -> Self {
         Self { offsets, thread, sequence, chunk, entries: vec![Entry::Chain(chain)] }
     }
 
     /// Records a load of `size` bytes at `address`.
-    pub fn loaded(&mut self, address: Address, size: usize) {
+    pub(crate) fn loaded(&mut self, address: Address, size: usize) {
         let anchor = self.thread.wrapping_add(self.offsets.cache.anchor);
         if address <= anchor && anchor - address < size as u64 {
             self.entries.push(Entry::AnchorLoaded);
@@ -87,7 +87,7 @@ impl StoreRecorder {
     }
 
     /// Records a store. `bytes` is the memory after the store.
-    pub fn stored(&mut self, address: Address, bytes: &[u8]) {
+    pub(crate) fn stored(&mut self, address: Address, bytes: &[u8]) {
         let filler = bytes.len() >= 8 && bytes.first().is_some_and(|first| FILLERS.contains(first));
         if filler && bytes.windows(2).all(|pair| pair.first() == pair.last()) {
             return;
@@ -103,18 +103,18 @@ impl StoreRecorder {
 
     /// Whether a store at this address changes the current frame. If so, the new chain must be recorded, too.
     #[must_use]
-    pub fn is_current_frame(&self, address: Address) -> bool {
+    pub(crate) fn is_current_frame(&self, address: Address) -> bool {
         address == self.thread.wrapping_add(self.offsets.thread.current_frame)
     }
 
     /// Records the chain, leaf first, after a store to the current frame.
-    pub fn chain(&mut self, chain: Vec<Link>) {
+    pub(crate) fn chain(&mut self, chain: Vec<Link>) {
         self.entries.push(Entry::Chain(chain));
     }
 
     /// Names the recorded accesses.
     #[must_use]
-    pub fn finish(self) -> Vec<Store> {
+    pub(crate) fn finish(self) -> Vec<Store> {
         Naming::of(&self)
     }
 }

@@ -1,11 +1,12 @@
 //! Tests of naming, with accesses made by hand.
+#![allow(clippy::panic, reason = "tests")]
 
 use framewalk::layout::GeneratorLayout;
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::Address;
 
-use super::recorder::{Link, Offsets, StoreRecorder, WordKind};
-use super::{Code, FrameName, Store};
+use crate::stores::recorder::{Link, Offsets, StoreRecorder, WordKind};
+use crate::stores::{Code, FrameName, Store};
 
 const THREAD: Address = 0x1000;
 const MAIN: Address = 0x2000;
