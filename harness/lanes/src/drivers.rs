@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use framewalk::layout::{Layout, LayoutError};
+use framewalk::layout::header;
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
@@ -93,11 +93,13 @@ pub(super) struct Observed {
 impl Observed {
     /// Why the program that is walked is gone, if it is.
     pub(super) fn ended(self) -> Option<String> {
-        match Layout::read(&mut ProcessMemory::new(self.pid), self.site.runtime) {
-            Ok(layout) if layout == self.site.layout => None,
-            Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
-            _ => Some(format!("process {} now runs another program", self.pid)),
+        let mut table = [0; 24];
+        match ProcessMemory::new(self.pid).read(self.site.runtime, &mut table) {
+            Err(error @ MemoryError::Gone { .. }) => return Some(error.to_string()),
+            Ok(()) if header(&table) == Ok((self.site.layout.version, self.site.layout.free_threaded)) => return None,
+            Ok(()) | Err(_) => {}
         }
+        Some(format!("process {} now runs another program", self.pid))
     }
 }
 

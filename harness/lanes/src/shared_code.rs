@@ -90,7 +90,10 @@ mod tests {
         ThreadCode { interpreter, codes: codes.to_vec() }
     }
 
-    fn learnt(stops: &[(Address, &[Address], &[(&str, i32)])]) -> SharedCode {
+    /// What a thread of an interpreter had at a stop: code objects, and frames by file and line.
+    type Stop<'a> = (Address, &'a [Address], &'a [(&'a str, i32)]);
+
+    fn learnt(stops: &[Stop<'_>]) -> SharedCode {
         let mut shared = SharedCode::default();
         for (interpreter, codes, frames) in stops {
             let provenance = Provenance { lookup: Lookup::Uncached, from_cache: 0 };
@@ -105,7 +108,7 @@ mod tests {
     fn only_code_that_another_interpreter_had_at_that_address_explains_a_wrong_name() {
         let (now, truth) = (thread(SUB, &[0x7000, 0x8000]), stack(&[("<subi>", 66), ("<script>", 13)]));
         let seen = stack(&[("<main>", 64), ("<script>", 13)]);
-        let sub: (Address, &[Address], &[(&str, i32)]) = (SUB, &[0x7000, 0x8000], &[("<subi>", 66), ("<script>", 13)]);
+        let sub: Stop<'_> = (SUB, &[0x7000, 0x8000], &[("<subi>", 66), ("<script>", 13)]);
         assert!(learnt(&[(MAIN, &[0x7000], &[("<main>", 60)]), sub]).explains(&now, &seen, &truth));
         // The code of the main interpreter was elsewhere, had another name, or was the same interpreter's.
         for before in [

@@ -159,7 +159,7 @@ fn a_free_threaded_build_is_listed_but_not_tested() {
     );
     let error = probe(&python).unwrap().usable().unwrap_err();
     assert!(
-        matches!(error, BuildError::Layout { source: LayoutRefusal::Table(LayoutError::FreeThreaded(_)), .. }),
+        matches!(&error, BuildError::Layout { source, .. } if matches!(**source, LayoutRefusal::Table(LayoutError::FreeThreaded(_)))),
         "{error}"
     );
     let listed = &listing(&[python], &BuildOptions::default(), Path::new("/nonexistent"))[0];

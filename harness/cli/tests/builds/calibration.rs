@@ -1,5 +1,7 @@
 //! Layouts are proved on live processes, and no wrong one is.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::path::Path;
 
 use framewalk::layout::{Layout, WordOrder};

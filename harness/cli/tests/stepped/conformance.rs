@@ -42,7 +42,7 @@ fn run(build: &Build, jit: bool, walker: WalkerKind, trial: &Trial) -> Conforman
         jit: build.jit_available.then_some(jit),
         warm_up: if jit { 6000 } else { 200 },
         patience: Duration::from_secs(120),
-        ..RigPlan::new(&build, walker)
+        ..RigPlan::new(build, walker)
     };
     let layout = build.usable().unwrap();
     trial.run(plan, layout).unwrap_or_else(|error| panic!("{} {} {walker}: {error}", trial.family, trial.seed))

@@ -29,7 +29,7 @@ impl GatedTarget {
         let site = row.build.site(target.pid())?;
         target.start(soon())?;
         target.next_gate(soon())?;
-        Ok(Self { target, site: site })
+        Ok(Self { target, site })
     }
 
     /// Lets the target run to its next gate.

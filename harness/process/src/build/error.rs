@@ -18,7 +18,7 @@ pub enum LayoutRefusal {
     Table(#[from] LayoutError),
     /// The order of its words was not found.
     #[error(transparent)]
-    Order(#[from] OrderError),
+    Order(Box<OrderError>),
     /// The process runs no interpreter that can be started, so the order cannot be proved.
     #[error(
         "the offsets of CPython {0} must be proved on a process of its own, but the program of this one is no \
@@ -44,6 +44,12 @@ pub enum LayoutRefusal {
         /// What was wrong.
         source: CalibrationError,
     },
+}
+
+impl From<OrderError> for LayoutRefusal {
+    fn from(error: OrderError) -> Self {
+        Self::Order(Box::new(error))
+    }
 }
 
 /// Why a process of a build cannot be walked.
@@ -161,7 +167,7 @@ pub enum BuildError {
         /// The path as given.
         path: PathBuf,
         /// Why its layout was rejected.
-        source: LayoutRefusal,
+        source: Box<LayoutRefusal>,
     },
 }
 

@@ -101,7 +101,7 @@ impl Build {
     /// # Errors
     /// [`BuildError::Layout`]: a pre-release, an unknown version or a free-threaded build.
     pub fn usable(&self) -> Result<&Layout, BuildError> {
-        let refused = |source| BuildError::Layout { path: self.python.clone(), source };
+        let refused = |source| BuildError::Layout { path: self.python.clone(), source: Box::new(source) };
         let proved = self.layout.as_ref().map_err(|error| refused(error.clone()))?;
         proved.layout.walkable().map_err(|error| refused(error.into()))?;
         Ok(&proved.layout)

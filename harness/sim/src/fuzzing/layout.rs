@@ -96,6 +96,14 @@ const PLAIN: u64 = 1 << 16;
 const EXC_STATE: PerVersion = [NONE, NONE, 37];
 const EXC_VALUE: PerVersion = [NONE, NONE, 38];
 const THREAD: PerVersion = [19, 22, 22];
+const FRAME: PerVersion = [28, 31, 39];
+const CODE: PerVersion = [34, 39, 47];
+
+/// Words that are read only in a free-threaded build.
+const PER_THREAD: [Field; 2] = [
+    Field { size: CODE, word: [NONE, 49, 57], width: 8, read: |it| Some(it.per_thread?.code_array) },
+    Field { size: FRAME, word: [NONE, 38, 46], width: INT, read: |it| Some(it.per_thread?.frame_index) },
+];
 /// Before 3.15, the start of compact text is this far behind the start of ASCII text, in bytes.
 const TWO_WORDS: u64 = 16;
 
@@ -103,14 +111,14 @@ const TWO_WORDS: u64 = 16;
 const FIELDS: &[Field] = &{
     const RUNTIME: PerVersion = [3, 3, 3];
     const INTERPRETER: PerVersion = [6, 6, 6];
-    const FRAME: PerVersion = [28, 31, 39];
-    const CODE: PerVersion = [34, 39, 47];
+    const GENERATOR: PerVersion = [NONE, 83, 99];
     const BYTES: PerVersion = [64, 74, 86];
     const TEXT: PerVersion = [67, 77, 89];
     const fn field(size: PerVersion, word: PerVersion, width: u64, read: fn(&Layout) -> Option<u64>) -> Field {
         Field { size, word, width, read }
     }
     [
+        field(RUNTIME, [4, 4, 4], 8, |it| Some(it.finalizing)),
         field(RUNTIME, [5, 5, 5], 8, |it| Some(it.interpreters_head)),
         field(INTERPRETER, [7, 7, 7], 8, |it| Some(it.interpreter.id)),
         field(INTERPRETER, [8, 8, 8], 8, |it| Some(it.interpreter.next)),
@@ -140,6 +148,8 @@ const FIELDS: &[Field] = &{
         field(CODE, [43, 48, 56], 0, |it| Some(it.code.code_adaptive)),
         field(BYTES, [65, 75, 87], 8, |it| Some(it.code.bytes_size)),
         field(BYTES, [66, 76, 88], 0, |it| Some(it.code.bytes_data)),
+        field(GENERATOR, [NONE, 85, 101], 8, |it| Some(it.generator?.frame)),
+        field(GENERATOR, [NONE, 86, 102], 1, |it| Some(it.generator?.state)),
         field(TEXT, [68, 78, 90], 4, |it| Some(it.code.text_state)),
         field(TEXT, [69, 79, 91], 8, |it| Some(it.code.text_length)),
     ]
@@ -166,7 +176,9 @@ impl TestCase {
         words[1] = self.version();
         words[2] = self.free_threaded.into();
         for field in FIELDS {
-            words[field.size[release]] = SIZE;
+            if let Some(word) = words.get_mut(field.size[release]) {
+                *word = SIZE;
+            }
         }
         words[ASCII[release]] = 40;
         words[ARGCOUNT[release]] = words[ARGCOUNT[release]].max(INT);
@@ -228,7 +240,8 @@ impl<'a> Readable<'a> {
             && table.compact().is_some_and(text)
             && table.at(ARGCOUNT).is_some_and(|argcount| argcount >= INT)
             && table.exc_value().is_none_or(|it| it.checked_add(8).is_some_and(|end| Some(end) <= table.at(THREAD)))
-            && FIELDS.iter().all(fits);
+            && FIELDS.iter().all(fits)
+            && (words.get(2) == Some(&0) || PER_THREAD.iter().all(fits));
         sound.then_some(table)
     }
 
@@ -272,7 +285,8 @@ pub fn check(case: &TestCase) -> CheckOutcome {
     assert_eq!(u64::from(layout.version.0), words[1]);
     assert_eq!(layout.walkable().is_err(), words[2] != 0, "exactly free-threaded builds are not walkable");
     assert_eq!(layout.frame_cache() == CacheFields::AnchorAndSequence, table.release == Release::V3_15.index());
-    for (position, field) in FIELDS.iter().enumerate() {
+    let per_thread = PER_THREAD.iter().filter(|_| words[2] != 0);
+    for (position, field) in FIELDS.iter().chain(per_thread).enumerate() {
         assert_eq!((field.read)(&layout), table.at(field.word), "field {position} of {words:x?}");
     }
     assert_eq!(layout.thread.status.map(|it| it.exc_value), table.exc_value());

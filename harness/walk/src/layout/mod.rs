@@ -470,7 +470,7 @@ impl Table<'_> {
                 executable: self.offset("interpreter_frame.size", "interpreter_frame.executable", 8)?,
                 instr_ptr: self.offset("interpreter_frame.size", "interpreter_frame.instr_ptr", 8)?,
                 owner: self.offset("interpreter_frame.size", "interpreter_frame.owner", 1)?,
-                tag_mask: tag_mask,
+                tag_mask,
                 owners,
             },
             generator,
