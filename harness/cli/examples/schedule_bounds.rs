@@ -27,7 +27,7 @@ fn main() {
     let known = KnownFailures::kept().unwrap();
     let with_yields = || Family::ALL.into_iter().filter(|family| family.spec().yields).map(Family::name);
     let entry = |fingerprint: &SteppedFingerprint| match known.describing(fingerprint, VERSION) {
-        Some(known) => known.id.clone(),
+        Some(known) => known.entry.id.clone(),
         None => format!("(no entry) {fingerprint}"),
     };
     let mut bounds: BTreeMap<String, (BTreeSet<&str>, u64)> = BTreeMap::new();

@@ -116,6 +116,7 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
         seed: 0,
         budget: options.budget,
         stops: None,
+        schedules: None,
         part: None,
     });
     consumer.event(&Event::CellStarted { cell: id.clone() });

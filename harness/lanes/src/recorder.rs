@@ -17,6 +17,7 @@ use model::run::excess::Unconfirmed;
 use model::run::finding::{Finding, Fingerprint, Possible};
 use model::run::observed::{Observed, Observer};
 use model::run::phases::{Phase, Phases};
+use model::run::schedules::{RanSchedules, ScheduleId};
 use model::workload::grammar::WORKLOAD_FILE;
 
 use crate::cell::Cell;
@@ -44,6 +45,7 @@ pub struct CellRecorder<'a> {
     replay: &'a (dyn Fn(&Finding) -> String + Sync),
     tallies: BTreeMap<WalkerKind, Tally>,
     repeated: BTreeMap<Fingerprint, Finding>,
+    schedules: BTreeMap<WalkerKind, RanSchedules>,
     last: Instant,
     phases: Phases,
     phase_began: Instant,
@@ -67,6 +69,7 @@ impl<'a> CellRecorder<'a> {
             replay,
             tallies: BTreeMap::new(),
             repeated: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             last: now,
             phases: Phases::default(),
             phase_began: now,
@@ -165,6 +168,25 @@ impl<'a> CellRecorder<'a> {
         tally.misfits += u64::from(misfit);
     }
 
+    /// Records a schedule that passed.
+    pub fn passed_schedule(&mut self, walker: WalkerKind, id: ScheduleId) {
+        self.schedules.entry(walker).or_default().add(id, None);
+    }
+
+    /// Records a schedule that failed and reports the violation. `case` replays it.
+    pub fn failed_schedule(
+        &mut self,
+        walker: WalkerKind,
+        id: ScheduleId,
+        case: String,
+        violation: Violation,
+        evidence: Evidence<'_>,
+    ) {
+        let fingerprint = self.finding(walker, violation.clone(), evidence.cause).fingerprint();
+        self.violation(walker, violation, evidence);
+        self.schedules.entry(walker).or_default().add(id, Some((fingerprint, case)));
+    }
+
     /// Counts time spent walking, and sends the counts if it is time to.
     pub fn spent(&mut self, walker: WalkerKind, elapsed: Duration) {
         self.tally(walker).elapsed += elapsed;
@@ -196,6 +218,7 @@ impl<'a> CellRecorder<'a> {
             row: id.row.clone(),
             version: self.cell.row.build.full_version(),
             arguments: self.cell.row.build.arguments.clone(),
+            frame_cache: self.cell.row.build.frame_cache().to_string(),
             lane: id.lane,
             family: id.family.clone(),
             walker,
@@ -260,6 +283,9 @@ impl<'a> CellRecorder<'a> {
 impl Drop for CellRecorder<'_> {
     fn drop(&mut self) {
         self.flush_tallies();
+        for (walker, schedules) in std::mem::take(&mut self.schedules) {
+            (self.send)(Event::Schedules { cell: self.cell.id.clone(), walker, schedules });
+        }
         for (walker, counter) in self.profiles.take().into_iter().flatten() {
             self.observed(Observer::Walker(walker), counter.finish());
         }

@@ -12,7 +12,7 @@ use lanes::stepped::RigPlan;
 use model::invariants::Violation;
 use model::lane::Lane;
 use model::run::distinct::DistinctViolation;
-use model::run::summary::Summary;
+use model::run::document::Document;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
 use process::build::BuildVariant;
@@ -42,15 +42,17 @@ pub(super) fn of_check(
     arguments: &Check,
     program: Option<&UserProgram>,
     rows: &[BuildVariant],
-    summary: &Summary,
+    document: &Document,
     interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
     let weakenings = &arguments.selection.weaken;
     let mut cases = Vec::new();
-    for violation in summary.violations() {
+    // Against a base, what is not new needs no bundle.
+    let is_new = |violation: &&DistinctViolation| violation.against_base.is_none() || violation.fails(false);
+    for violation in document.violations.iter().filter(is_new) {
         let finding = &violation.first;
         if let Violation::Existence { case, .. } = &finding.violation {
-            if violation.known.is_none() {
+            if violation.fails(false) {
                 cases.push((case.parse::<SteppedCase>()?, finding.row.as_str()));
             }
             continue;

@@ -16,7 +16,7 @@ use lanes::explore::replay::{ReplayResult, Replayed, run};
 use lanes::explore::search::Until;
 use lanes::explore::shrink::{Budget, shrink as shrunk};
 use lanes::stepped::RigPlan;
-use model::run::known::KnownFailures;
+use model::run::known::{Confirmation, KnownFailures, KnownMatch};
 use process::build::SelectError;
 use sim::case::file::SteppedFile;
 use sim::case::kept::KeptSchedules;
@@ -103,14 +103,22 @@ pub(super) fn replay(
         _ => Ending::FAIL,
     };
     let verdict = match ending {
-        Ending::INCONCLUSIVE if !own && replayed.is_judged() => OTHER_BUILD,
-        ending => ending.name(),
+        Ending::INCONCLUSIVE if !own => format!("inconclusive: {OTHER_BUILD}: {}", standing(&replayed)),
+        Ending::FAIL if !own => format!("fail: {}", standing(&replayed)),
+        ending => ending.name().to_owned(),
     };
     let mut text = format!("{name}: {} on CPython {}", case.fingerprint, identity(&ready.row));
     if !file.note.is_empty() {
         let _ = write!(text, ": {}", clean(&file.note));
     }
-    let known = known.map(|known| format!(", known: {} ({})", known.id, known.link)).unwrap_or_default();
+    let known = known.map(|KnownMatch { entry, confirmation }| {
+        let confirmed = match confirmation {
+            Confirmation::Seen => "",
+            Confirmation::NotConfirmed => ", not confirmed for this version",
+        };
+        format!(", known{confirmed}: {} ({})", entry.id, entry.link)
+    });
+    let known = known.unwrap_or_default();
     let _ = writeln!(text, "\n  {replayed}{known}\n  {verdict}");
     if !own {
         text.push_str(&elsewhere(name, case));
@@ -119,7 +127,17 @@ pub(super) fn replay(
     Ok(ending)
 }
 
-const OTHER_BUILD: &str = "inconclusive: the case was made on a different interpreter";
+const OTHER_BUILD: &str = "the case was made on a different interpreter";
+
+/// What the replays of a case on another build say of its failure.
+fn standing(replayed: &Replayed) -> &'static str {
+    match replayed.same() {
+        0 if replayed.failed() > 0 => "another failure on this one",
+        0 if replayed.is_judged() => "gone on this one",
+        0 => "not comparable with this one",
+        _ => "still there on this one",
+    }
+}
 
 /// Whether the only reason why a case cannot run is that its build is missing here.
 fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -23,6 +23,9 @@ const DEFAULT_BUDGET: &str = "60s";
 const PROGRAM_EXCLUDES: [&str; 9] =
     ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
 
+/// Options that make no sense with a base: it decides what fails, and both runs must be whole.
+const BASELINE_EXCLUDES: [&str; 4] = ["strict", "until", "shard", "weaken"];
+
 /// Arguments of `check`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Check {
@@ -77,6 +80,11 @@ pub struct Check {
     /// How the result is judged.
     #[command(flatten)]
     pub judging: Judging,
+    /// Judge the build against this one: an interpreter, which then runs the same programs, stops and schedules first, or the
+    /// JSON report of its `check`. Only what the base does not show fails the run. Without --stops and --schedules, the
+    /// budget decides how many there are, and both runs have the same; they take about one budget each
+    #[arg(long, value_name = "BASE", requires = "python", conflicts_with_all = BASELINE_EXCLUDES, help_heading = "Verdict")]
+    pub baseline: Option<PathBuf>,
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,

@@ -1,12 +1,13 @@
 //! Exit codes. Scripts rely on them, so their meaning never changes.
 
-use model::run::summary::Summary;
+use model::run::document::Document;
 use model::run::verdict::Verdict;
 
 /// Everything planned ran and was compared, and no unknown clause broke. A live comparison with too few samples does
 /// not change this code; the report lists it as advice.
 pub const PASS: u8 = 0;
-/// A clause broke that is not a known failure (with `--strict`: any clause).
+/// A clause broke that is not a known failure (with `--strict`: any clause; with `--baseline`: one that the base does not
+/// break).
 pub const VIOLATION: u8 = 1;
 /// The command line is wrong, or no build or target could be set up. Clap uses the same code for usage errors.
 pub const USAGE: u8 = 2;
@@ -21,10 +22,11 @@ pub const HELP: &str = "\
 Exit codes:
   0    pass: everything planned ran and was compared, and nothing unknown broke
        (a live comparison that too few samples leave undecided is advice only)
-  1    violation: a clause broke that is not known to break (with --strict: any)
+  1    violation: a clause broke that is not known to break (with --strict: any; with
+       --baseline: one that the base does not break)
   2    usage or set-up: wrong arguments, no usable build, no permission
   3    inconclusive: nothing broke, but not everything was shown (budget spent,
-       deadline passed, cache not exercised, nothing ran; what --until or `replay`
+       deadline passed, cache not exercised, nothing ran, base not tested; what --until or `replay`
        is to show again was not seen, or the build that it is of is not here)
   130  interrupted";
 
@@ -49,8 +51,8 @@ impl Ending {
 
     /// The ending of a run of `check`.
     #[must_use]
-    pub fn of(summary: &Summary) -> Self {
-        if summary.interrupted() { Self::Interrupted } else { Self::Judged(summary.judgement().verdict) }
+    pub fn of(document: &Document) -> Self {
+        if document.interrupted { Self::Interrupted } else { Self::Judged(document.judgement.verdict) }
     }
 
     /// The exit code of the process; see [`HELP`].
@@ -110,7 +112,7 @@ mod tests {
             (vec![started(&[]), over(false)], false, INCONCLUSIVE),
             (vec![started(&[]), violation(finding()), over(true)], false, INTERRUPTED),
         ] {
-            assert_eq!(Ending::of(&summary(&events, strict)).code(), expected);
+            assert_eq!(Ending::of(&Document::from(&summary(&events, strict))).code(), expected);
         }
     }
 

@@ -196,6 +196,7 @@ fn reported(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> 
     let entries: Vec<Option<&KnownFailure>> = kinds
         .iter()
         .map(|kind| known.find_stepped(&kind.simplest.fingerprint, &build.version, workload.family))
+        .map(|known| known.map(|known| known.entry))
         .collect();
     for (kind, entry) in kinds.iter().zip(&entries) {
         let file = case(arguments, build, workload, kind);

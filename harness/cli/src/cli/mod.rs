@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod attach;
+mod baseline;
 mod bench;
 pub mod bench_arguments;
 mod builds;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use framewalk::weakening::Weakening;
 use lab::mutants::code::Kind;
 use lab::mutants::fault::Edit;
-use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::hunt::{Hunted, Hunter, ShownByOriginals};
 use lab::mutants::image::BinaryImage;
 use lab::mutants::install::{InstallError, Starter};
 use lab::mutants::judge::{Judged, equivalent};
@@ -54,6 +54,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         jobs: check_jobs_by_default(),
         folder: folder.path().to_owned(),
         interrupted,
+        shown: ShownByOriginals::default(),
     };
     let mut events = Reporting::of_items("mutants", &arguments.reports, Some(arguments.format))?;
     let mut report = MutantsReport {
@@ -202,7 +203,7 @@ impl<'a> Subject<'a> {
             for _ in 0..self.arguments.control {
                 hunting(events, 0, mutants.len(), "the original");
                 report.control.push(
-                    self.with_copy("original", &[], |row| self.hunter.hunt(row, 1))?
+                    self.with_copy("original", &[], |row| self.hunter.control(row))?
                         .unwrap_or_else(|why| Hunted::Inconclusive { why }),
                 );
             }

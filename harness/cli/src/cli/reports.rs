@@ -102,9 +102,17 @@ impl Reporting {
     /// # Errors
     /// As [`Self::write`].
     pub(super) fn finish(self) -> Result<Ending, Failure> {
-        let ending = Ending::of(&self.summary);
-        let content = Content::Check(Box::new(Document::from(&self.summary)));
-        self.write(content)?;
+        let document = Document::from(&self.summary);
+        self.finish_as(document)
+    }
+
+    /// The same with this document of the run, which may be judged against a base.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn finish_as(self, document: Document) -> Result<Ending, Failure> {
+        let ending = Ending::of(&document);
+        self.write(Content::Check(Box::new(document)))?;
         Ok(ending)
     }
 

@@ -47,7 +47,7 @@ pub(super) fn report(
     // The original is checked in the same lanes as the stand-ins.
     for is_live in [false, true] {
         if wanted.iter().any(|fault| (fault.lane == Lane::Live) == is_live) {
-            let control = |_| if is_live { hunter.hunt_live(row) } else { hunter.hunt(row, 1) };
+            let control = |_| if is_live { hunter.control_live(row) } else { hunter.control(row) };
             report.control.extend((0..arguments.control).map(control));
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn report(
     report.module = Some(module.path().display().to_string());
     let anchor_first = stores_anchor_first(row)?;
     if !arguments.list {
-        report.control = (0..arguments.control).map(|_| hunter.hunt(row, 1)).collect();
+        report.control = (0..arguments.control).map(|_| hunter.control(row)).collect();
     }
     for (done, &fault) in faults.iter().enumerate() {
         if hunter.interrupted.load(Ordering::Relaxed) {

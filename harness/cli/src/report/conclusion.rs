@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use model::oracle::tally::Tally;
+use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, Inconclusive};
+use model::run::comparison::Fate;
 use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
 use model::run::group::Group;
@@ -23,7 +25,9 @@ use crate::report::text::plural;
 pub fn sentence(document: &Document, listed: &str) -> String {
     let Judgement { verdict, advice, .. } = &document.judgement;
     let known = known_kinds(document);
+    let baseline = document.baseline.as_ref().filter(|_| *verdict != Verdict::Inconclusive);
     let said = match verdict {
+        _ if let Some(baseline) = baseline => against_base(document, baseline),
         Verdict::Pass if known == 0 => unharmed(document),
         Verdict::Pass => {
             let kinds = [plural(known, "kind"), listed.to_owned()].into_iter().filter(|part| !part.is_empty());
@@ -60,10 +64,42 @@ pub fn grounds(document: &Document) -> Vec<String> {
     if *verdict == Verdict::Fail || doubts.len() > 1 {
         grounds.extend(doubts);
     }
-    if *verdict != Verdict::Pass && !document.strict && known_kinds(document) > 0 {
+    if *verdict != Verdict::Pass && !document.strict && document.baseline.is_none() && known_kinds(document) > 0 {
         grounds.push(format!("as known, {}", known_effects(document)));
     }
     grounds
+}
+
+/// How the run differs from its base.
+fn against_base(document: &Document, baseline: &BaseComparison) -> String {
+    let comparison = &baseline.comparison;
+    let new = comparison.failing().count();
+    let said = match new {
+        0 => "nothing new in this change".to_owned(),
+        1 => "1 kind of failure is new in this change".to_owned(),
+        new => format!("{new} kinds of failure are new in this change"),
+    };
+    let others = [
+        (comparison.count(Fate::StillThere), "also in the base"),
+        (
+            comparison.changes.iter().filter(|change| change.against_base() == AgainstBase::NotProved).count(),
+            "unproved",
+        ),
+        (comparison.count(Fate::Gone), "gone"),
+    ];
+    let others = others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let others = others.collect::<Vec<_>>().join(", ");
+    let schedules: u64 = comparison.failing().map(|change| change.schedules).sum();
+    let schedules = match schedules {
+        0 => String::new(),
+        1 => "; 1 schedule passed on the base and fails now".to_owned(),
+        more => format!("; {more} schedules passed on the base and fail now"),
+    };
+    match (others.is_empty(), document.violations.is_empty()) {
+        (true, true) => format!("{said}: {}", unharmed(document)),
+        (true, false) => format!("{said}{schedules}"),
+        (false, _) => format!("{said} ({others}){schedules}"),
+    }
 }
 
 fn new(document: &Document) -> impl Fn(&Group) -> String {
@@ -231,6 +267,7 @@ fn in_words(doubt: &Doubt) -> Option<String> {
         Doubt::NotRun { .. } | Doubt::Inconclusive { .. } => return None,
         Doubt::Interrupted
         | Doubt::Unfinished
+        | Doubt::BaseNotTested { .. }
         | Doubt::NothingRan
         | Doubt::NotSeen { .. }
         | Doubt::ShardsMissing { .. } => doubt.to_string(),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use framewalk::printable::{clean, excerpt};
+use model::run::comparison::Fate;
 use model::run::document::Document;
 use model::run::group::Group;
 use model::run::results::Results;
@@ -48,7 +49,10 @@ pub fn annotations(document: &Document) -> String {
     let not_run =
         not_run.into_iter().map(|(place, families)| said("not run", &format!("{place}: {}", families.join(", "))));
     let warnings = others.map(|doubt| said("inconclusive", doubt)).chain(not_run);
-    let notices = known.into_iter().map(told).chain(judgement.advice.iter().map(|advice| said(advice.name(), advice)));
+    let notices = gone(document)
+        .into_iter()
+        .chain(known.into_iter().map(told))
+        .chain(judgement.advice.iter().map(|advice| said(advice.name(), advice)));
     let mut out = String::new();
     push(&mut out, Level::Error, errors.collect());
     push(&mut out, Level::Warning, warnings.collect());
@@ -85,7 +89,8 @@ fn told(document: &Document, group: &Group) -> (String, String) {
         let first = &violation.first;
         if text.is_empty() {
             let _ = write!(text, "{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
-            match &violation.known {
+            let known = violation.known.as_ref().filter(|_| !violation.fails(document.strict));
+            match known {
                 Some(known) => {
                     let _ = write!(text, "\nknown: {} {}", known.id, known.link);
                 }
@@ -93,10 +98,29 @@ fn told(document: &Document, group: &Group) -> (String, String) {
                     let _ = write!(text, "\nreplay: {}", first.replay);
                 }
             }
+            if let Some(change) = document.change_of(violation).filter(|change| change.schedules > 0) {
+                let _ = write!(text, "\nschedules that passed on the base and fail now: {}", change.schedules);
+                for replay in document.replays_of(change) {
+                    let _ = write!(text, "\nreplay: {replay}");
+                }
+            }
         }
         let _ = write!(text, "\nkind: {}", violation.fingerprint);
     }
-    (group.headline.clone(), text)
+    let title = match (&document.baseline, group.fails) {
+        (None, _) => group.headline.clone(),
+        (Some(_), true) => format!("new in this change: {}", group.headline),
+        (Some(_), false) => format!("not new: {}", group.headline),
+    };
+    (title, text)
+}
+
+/// A notice for what the change mends.
+fn gone(document: &Document) -> Option<(String, String)> {
+    let changes = &document.baseline.as_ref()?.comparison.changes;
+    let gone: Vec<&str> =
+        changes.iter().filter(|change| change.fate == Fate::Gone).map(|change| change.fingerprint.as_str()).collect();
+    (!gone.is_empty()).then(|| ("gone with this change".to_owned(), gone.join("\n")))
 }
 
 fn said(title: &str, text: &impl ToString) -> (String, String) {

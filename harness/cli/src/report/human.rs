@@ -9,7 +9,9 @@ use framewalk::sample::WalkerKind;
 use model::invariants::Violation;
 use model::lane::Lane;
 use model::oracle::distribution::Bias;
+use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, NotRun};
+use model::run::comparison::Fate;
 use model::run::distinct::DistinctViolation;
 use model::run::document::{Document, NotRunCell};
 use model::run::finding::{Finding, Possible};
@@ -19,7 +21,7 @@ use model::run::phases::Phases;
 use model::run::verdict::{Judgement, Verdict};
 
 use crate::report::text::{Look, paragraph, plural};
-use crate::report::{conclusion, table};
+use crate::report::{compare, conclusion, table};
 
 /// Longer stacks are printed without their middle. The JSON document has them in full.
 const LEAF_END: usize = 10;
@@ -41,6 +43,7 @@ pub fn render(document: &Document, look: Look) -> String {
         out.push('\n');
     }
     violations(&mut out, document, look);
+    against_base(&mut out, document, look);
     not_seen(&mut out, document, look);
     not_run(&mut out, document, look);
     profiles(&mut out, document, look);
@@ -62,21 +65,30 @@ fn shards(part: &Part) -> String {
 }
 
 /// The remark after the name of a known violation.
-pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static str {
-    match (&violation.known, strict) {
-        (Some(_), false) => " (known)",
-        (Some(_), true) => " (known, but --strict)",
-        (None, _) => "",
-    }
+pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> String {
+    let known = match (&violation.known, violation.not_confirmed) {
+        (Some(_), false) => Some("known"),
+        (Some(_), true) => Some("known, not confirmed for this version"),
+        (None, _) => None,
+    };
+    let strict = (known.is_some() && strict).then_some("but --strict");
+    let words = [violation.against_base.map(AgainstBase::words), known, strict];
+    let words: Vec<&str> = words.into_iter().flatten().collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
 /// Prints each group of violations: those that fail the run first, then the known ones, numbered separately.
 fn violations(out: &mut String, document: &Document, look: Look) {
     let (mut failures, mut known) = (0, 0);
     for group in document.grouped() {
-        let (what, number) = if group.fails { ("failure", &mut failures) } else { ("known", &mut known) };
+        let (what, number) = match (group.fails, &document.baseline) {
+            (true, None) => ("failure", &mut failures),
+            (true, Some(_)) => ("new in this change", &mut failures),
+            (false, None) => ("known", &mut known),
+            (false, Some(_)) => ("not new", &mut known),
+        };
         *number += 1;
-        let headline = group.headline.strip_prefix("known, ").filter(|_| !group.fails).unwrap_or(&group.headline);
+        let headline = group.headline.strip_prefix("known, ").filter(|_| what == "known").unwrap_or(&group.headline);
         let mut title = String::new();
         paragraph(&mut title, &format!("{what} {number}: "), headline, look.width);
         for line in title.lines() {
@@ -146,7 +158,7 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
     // Never wrapped, because the line is meant to be copied.
     let _ = writeln!(out, "  replay     {}", clean(&first.replay));
     if let Some(known) = known {
-        paragraph(out, "  known      ", &format!("{} ({}): {}", known.id, known.versions, known.link), width);
+        paragraph(out, "  known      ", &format!("{} ({}): {}", known.id, known.versions(), known.link), width);
         paragraph(out, INDENT, &known.note, width);
     }
 }
@@ -186,15 +198,48 @@ pub(super) fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>
     }
 }
 
+/// How the failures changed against the base, and where to see it.
+fn against_base(out: &mut String, document: &Document, look: Look) {
+    let Some(baseline) = &document.baseline else { return };
+    let builds: Vec<&str> = baseline.builds.iter().map(|row| row.name.as_str()).collect();
+    let builds = if builds.is_empty() { String::new() } else { format!(" ({})", builds.join(", ")) };
+    let title = format!("against the base {}{builds}", baseline.base);
+    let mut text = String::new();
+    paragraph(&mut text, "", &title, look.width);
+    for line in text.lines() {
+        let _ = writeln!(out, "{}", look.bold(line));
+    }
+    out.push_str(&changes(document, baseline, look.width));
+    out.push('\n');
+}
+
+/// How the failures changed against the base, in lines of `width` columns.
+pub(super) fn changes(document: &Document, baseline: &BaseComparison, width: u16) -> String {
+    let mut out = String::new();
+    for change in &baseline.comparison.changes {
+        compare::human::change(&mut out, change, Fate::against_base, width);
+        if !change.fails && change.fate == Fate::New {
+            paragraph(&mut out, "  advice     ", AgainstBase::NotProved.words(), width);
+        }
+        for replay in document.replays_of(change) {
+            let _ = writeln!(out, "  replay     {}", clean(&replay));
+        }
+    }
+    if baseline.comparison.changes.is_empty() {
+        out.push_str("  no failure in either\n");
+    }
+    out
+}
+
 fn not_seen(out: &mut String, document: &Document, look: Look) {
     let not_seen = &document.known_not_seen;
     if not_seen.is_empty() {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("known failures not seen"));
-    let mut rows: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in not_seen {
-        rows.entry(&entry.known.id).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
+        rows.entry(entry.name()).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
     }
     for (known, rows) in rows {
         paragraph(out, "  ", &format!("{known}: {}", rows.join(", ")), look.width);

@@ -64,6 +64,10 @@ fn check(out: &mut Bounded, document: &Document) {
         human::group_in_full(&mut text, document, &group, WIDTH);
         out.push(&folded(&group.headline, &text));
     }
+    if let Some(baseline) = &document.baseline {
+        let text = human::changes(document, baseline, WIDTH);
+        out.push(&folded(&format!("against the base {}", baseline.base), &text));
+    }
     let mut rows = String::from("\n| build, lane |");
     for title in table::HEADER {
         let _ = write!(rows, " {title} |");

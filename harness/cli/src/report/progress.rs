@@ -136,7 +136,11 @@ impl State {
             Event::ItemFinished(item) => self.items_failed += usize::from(item.verdict == Verdict::Fail),
             Event::ItemsStarted { verb } => self.working = Some(verb.clone()),
             Event::Working { doing, .. } => self.working = Some(doing.clone()),
-            Event::Spent { .. } | Event::Profile { .. } | Event::Unconfirmed { .. } | Event::RunFinished { .. } => {}
+            Event::Spent { .. }
+            | Event::Schedules { .. }
+            | Event::Profile { .. }
+            | Event::Unconfirmed { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 

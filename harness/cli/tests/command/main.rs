@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod baseline;
 mod bench;
 mod bundles;
 mod check;

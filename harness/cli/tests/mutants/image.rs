@@ -9,7 +9,7 @@ use std::time::Duration;
 use lab::mutants::code::Kind;
 use lab::mutants::coverage::{CoveragePlan, Run, measure};
 use lab::mutants::fault::{Edit, Fault};
-use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::hunt::{Hunted, Hunter, ShownByOriginals};
 use lab::mutants::image::{BinaryImage, ImageError};
 use lab::mutants::install::Starter;
 use lab::mutants::subject::mutants;
@@ -32,19 +32,40 @@ fn copy(build: &Build, edits: &[Edit]) -> (Build, tempfile::TempDir) {
     (starter.install(folder.path()).unwrap(), folder)
 }
 
-fn hunt(build: Build, family: Family) -> Hunted {
+/// Calls `work` with a hunter that knows these failures, and with the build as a row.
+fn with_hunter<T>(
+    known: &KnownFailures,
+    build: Build,
+    family: Family,
+    work: impl FnOnce(&Hunter<'_>, &BuildVariant) -> T,
+) -> T {
     let folder = tempfile::tempdir().unwrap();
     let hunter = Hunter {
-        known: &KnownFailures::kept().unwrap(),
+        known,
         families: vec![family],
         seed: 1,
         budget: Duration::from_secs(120),
         jobs: 1,
         folder: folder.path().to_owned(),
         interrupted: &AtomicBool::new(false),
+        shown: ShownByOriginals::default(),
     };
-    let row = BuildVariant { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
-    hunter.hunt(&row, 2)
+    work(&hunter, &BuildVariant { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() })
+}
+
+fn hunt(build: Build, family: Family) -> Hunted {
+    with_hunter(&KnownFailures::kept().unwrap(), build, family, |hunter, row| hunter.hunt(row, 2))
+}
+
+/// As on a build of which no failure is known.
+#[test]
+fn what_the_original_shows_kills_no_mutant() {
+    with_hunter(&KnownFailures::default(), common::release(), Family::Alternating, |hunter, row| {
+        assert!(matches!(hunter.hunt(row, 2), Hunted::Killed(_)), "nothing is known of it");
+        assert!(matches!(hunter.control(row), Hunted::Killed(_)));
+        let hunted = hunter.hunt(row, 2);
+        assert!(matches!(hunted, Hunted::Passed { .. }), "{hunted:?}");
+    });
 }
 
 #[test]

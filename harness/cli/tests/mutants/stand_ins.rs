@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::hunt::{Hunted, Hunter, ShownByOriginals};
 use lab::mutants::replaced::module_of;
 use lab::mutants::stand_in::StandIns;
 use model::jit_mode::JitMode;
@@ -88,6 +88,7 @@ fn every_stand_in_is_killed_in_its_own_lane() {
             jobs: 1,
             folder: folder.path().to_owned(),
             interrupted: &AtomicBool::new(false),
+            shown: ShownByOriginals::default(),
         };
         let replaced = stand_ins.with(fault, None, folder.path()).unwrap();
         let row = BuildVariant { build: Arc::new(replaced.build.clone()), jit: JitMode::Off, name: name.clone() };

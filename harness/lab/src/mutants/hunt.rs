@@ -1,7 +1,9 @@
 //! Runs the check against a mutant until a clause breaks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lanes::check::plan::PlanRequest;
@@ -13,9 +15,10 @@ use model::lane::Lane;
 use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use model::run::event::{Consumer, Event};
-use model::run::finding::Finding;
+use model::run::finding::{Finding, Fingerprint};
 use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
+use model::run::verdict::Failure;
 use model::schedule::shard::Shard;
 use model::workload::{Family, Overrides};
 use process::build::BuildVariant;
@@ -37,6 +40,23 @@ pub struct Hunter<'a> {
     pub folder: PathBuf,
     /// Set when the user interrupts the run.
     pub interrupted: &'a AtomicBool,
+    /// What the unchanged originals showed, by row. A mutant is not killed by it.
+    pub shown: ShownByOriginals,
+}
+
+/// What the unchanged originals showed beyond the known failures, by row.
+#[derive(Debug, Default)]
+pub struct ShownByOriginals(Mutex<BTreeMap<String, BTreeSet<Fingerprint>>>);
+
+impl ShownByOriginals {
+    fn of(&self, row: &str) -> BTreeSet<Fingerprint> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(row).cloned().unwrap_or_default()
+    }
+
+    fn add(&self, row: &str, shown: impl IntoIterator<Item = Fingerprint>) {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.entry(row.to_owned()).or_default().extend(shown);
+    }
 }
 
 /// The result of a hunt.
@@ -83,20 +103,42 @@ pub struct Kill {
 }
 
 impl Hunter<'_> {
+    /// Checks the unchanged original like [`Self::hunt`] checks a mutant, to its end. What it shows kills no mutant of
+    /// the same row.
+    #[must_use]
+    pub fn control(&self, row: &BuildVariant) -> Hunted {
+        self.hunt_in(row, Trial { is_control: true, ..self.numbered(1) })
+    }
+
+    /// The same for [`Self::hunt_live`].
+    #[must_use]
+    pub fn control_live(&self, row: &BuildVariant) -> Hunted {
+        self.hunt_in(row, Trial { is_control: true, ..self.timed(row) })
+    }
+
     /// Checks `row` like the action, in the same lanes and with the same numbers of stops and schedules, until the
     /// first clause breaks that the original does not break. With a `share` of n, uses one nth of these numbers.
     #[must_use]
     pub fn hunt(&self, row: &BuildVariant, share: u32) -> Hunted {
-        let number = |number: u32| Some((number / share.max(1)).max(1));
-        let lanes = vec![Lane::Stopped, Lane::Stepped];
-        self.hunt_in(row, Trial { lanes, stops: number(STOPS), schedules: number(SCHEDULES), budget: self.budget })
+        self.hunt_in(row, self.numbered(share))
     }
 
     /// Checks `row` in the live lane, for the part of its default budget that `check` gives to that lane.
     #[must_use]
     pub fn hunt_live(&self, row: &BuildVariant) -> Hunted {
+        self.hunt_in(row, self.timed(row))
+    }
+
+    fn numbered(&self, share: u32) -> Trial {
+        let number = |number: u32| Some((number / share.max(1)).max(1));
+        let lanes = vec![Lane::Stopped, Lane::Stepped];
+        let (stops, schedules) = (number(STOPS), number(SCHEDULES));
+        Trial { lanes, stops, schedules, budget: self.budget, is_control: false }
+    }
+
+    fn timed(&self, row: &BuildVariant) -> Trial {
         let budget = BUDGET.mul_f64(part_of_budget(row, Lane::Live, self.jobs));
-        self.hunt_in(row, Trial { lanes: vec![Lane::Live], stops: None, schedules: None, budget })
+        Trial { lanes: vec![Lane::Live], stops: None, schedules: None, budget, is_control: false }
     }
 
     fn hunt_in(&self, row: &BuildVariant, trial: Trial) -> Hunted {
@@ -134,6 +176,7 @@ impl Hunter<'_> {
             budget: trial.budget,
             stops: trial.stops,
             schedules: trial.schedules,
+            live: None,
             jobs: self.jobs,
             known: self.known,
             profiles: false,
@@ -143,7 +186,7 @@ impl Hunter<'_> {
             sought: None,
             replay: &replay,
         };
-        let mut watch = Watch::new(self);
+        let mut watch = Watch::new(self, &row.name, trial.is_control);
         run(&options, std::slice::from_ref(row), &mut Stopping { watch: &mut watch, stop: &stop });
         watch.outcome(owes_all)
     }
@@ -155,11 +198,17 @@ struct Trial {
     stops: Option<u32>,
     schedules: Option<u32>,
     budget: Duration,
+    /// Whether the build is the unchanged original.
+    is_control: bool,
 }
 
 /// Watches events until one decides the outcome.
 struct Watch<'a> {
     hunter: &'a Hunter<'a>,
+    row: &'a str,
+    is_control: bool,
+    /// What the original of the row showed.
+    excused: BTreeSet<Fingerprint>,
     begun: Instant,
     /// The summary that `check` would make of the events.
     summary: Summary,
@@ -170,16 +219,27 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(hunter: &'a Hunter<'a>) -> Self {
+    fn new(hunter: &'a Hunter<'a>, row: &'a str, is_control: bool) -> Self {
         let rules = Rules { known: hunter.known.clone(), confidence: CONFIDENCE, ..Rules::default() };
         let summary = Summary::new(rules);
-        Self { hunter, begun: Instant::now(), summary, samples: 0, broken: None, died: None, doubt: None }
+        let excused = if is_control { BTreeSet::new() } else { hunter.shown.of(row) };
+        let begun = Instant::now();
+        Self { hunter, row, is_control, excused, begun, summary, samples: 0, broken: None, died: None, doubt: None }
+    }
+
+    /// Whether a violation is evidence: it is neither known nor shown by the original.
+    fn counts(&self, finding: &Finding) -> bool {
+        self.hunter.known.find(finding).is_none() && !self.excused.contains(&finding.fingerprint())
     }
 
     fn outcome(self, owes_all: bool) -> Hunted {
         let samples = self.samples;
         if self.hunter.interrupted.load(Ordering::Relaxed) {
             return Hunted::Inconclusive { why: "interrupted".into() };
+        }
+        if self.is_control {
+            let failing = self.summary.violations().iter().filter(|violation| violation.fails(false));
+            self.hunter.shown.add(self.row, failing.map(|violation| violation.fingerprint.clone()));
         }
         if let Some((finding, after)) = self.broken {
             return Hunted::Killed(Kill {
@@ -194,7 +254,11 @@ impl<'a> Watch<'a> {
         }
         // A target that died shows nothing about its stacks.
         let judgement = self.summary.judgement();
-        if let (None, Some(failure)) = (&self.died, judgement.failures.first()) {
+        let is_new = |failure: &&Failure| match failure {
+            Failure::Violation { fingerprint } => !self.excused.contains(fingerprint),
+            Failure::Undescribed { .. } => true,
+        };
+        if let (None, Some(failure)) = (&self.died, judgement.failures.iter().find(is_new)) {
             return Hunted::Killed(Kill {
                 lane: String::new(),
                 clause: failure.to_string(),
@@ -227,7 +291,7 @@ impl Consumer for Stopping<'_, '_> {
         watch.summary.event(event);
         match event {
             Event::Samples { tally, .. } => watch.samples += tally.samples,
-            Event::Violation(finding) if watch.broken.is_none() && watch.hunter.known.find(finding).is_none() => {
+            Event::Violation(finding) if watch.broken.is_none() && watch.counts(finding) => {
                 watch.broken = Some((finding.clone(), watch.begun.elapsed()));
             }
             Event::CellFinished { outcome, .. } => match outcome {
@@ -240,7 +304,7 @@ impl Consumer for Stopping<'_, '_> {
             },
             _ => {}
         }
-        let decided = watch.broken.is_some() || watch.died.is_some();
+        let decided = (watch.broken.is_some() && !watch.is_control) || watch.died.is_some();
         if decided || watch.hunter.interrupted.load(Ordering::Relaxed) {
             self.stop.store(true, Ordering::Relaxed);
         }

@@ -61,6 +61,8 @@ pub struct CheckOptions<'a> {
     pub stops: Option<u32>,
     /// How many schedules of the stepped lane to run for each program. If set, the budget is only a limit.
     pub schedules: Option<u32>,
+    /// The time for the live lane alone, once the other lanes are done. Without it, all lanes share the budget.
+    pub live: Option<Duration>,
     /// The number of jobs. It determines how many cells of a lane run at once.
     pub jobs: usize,
     /// Whether the live lane compares profiles with the truth.
@@ -113,6 +115,7 @@ pub fn run(options: &CheckOptions<'_>, rows: &[BuildVariant], consumer: &mut dyn
         seed: options.seed,
         budget: options.budget,
         stops: options.stops,
+        schedules: options.schedules,
         part: Some(part),
     });
     let demand = Demand::new(options.confidence, comparisons as u64);
@@ -284,7 +287,10 @@ impl<'a> Round<'a> {
             used += need;
             // If a number of stops or schedules bounds the lane, the budget is only a limit, and one for all lanes.
             let part = if self.by_number(lane) { 1.0 } else { used / total.max(f64::MIN_POSITIVE) };
-            let end = start + budget.mul_f64(part.clamp(0.0, 1.0));
+            let end = match self.options.live.filter(|_| lane == Lane::Live) {
+                Some(time) => (Instant::now() + time).min(start + budget),
+                None => start + budget.mul_f64(part.clamp(0.0, 1.0)),
+            };
             self.run_lane(&steps, jobs(self.options.jobs, lane), end);
         }
     }

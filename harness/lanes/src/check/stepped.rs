@@ -20,8 +20,9 @@ use model::invariants::Violation;
 use model::oracle::attribution::cause_of;
 use model::run::cell::{CellOutcome, Inconclusive};
 use model::run::finding::Possible;
-use model::run::known::{Excess, KnownFailure};
+use model::run::known::{Excess, KnownFailure, KnownMatch};
 use model::run::phases::Phase;
+use model::run::schedules::ScheduleId;
 use model::schedule::cost::faults;
 use model::schedule::random::{Random, RandomBounds};
 use model::schedule::replay::ScheduleReplay;
@@ -155,6 +156,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             self.seen.is_some() && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
         self.recorder.scheduled(WALKER, !fits);
         if Failing::of(&run).is_none() {
+            self.recorder.passed_schedule(WALKER, identity_of(&run, one.samples));
             return Ok(());
         }
         let mut promise = Promise::Kept(one.trace);
@@ -166,7 +168,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                 promise = Promise::Drawn;
             }
         }
-        self.judge(&run, promise);
+        self.judge(&run, one.samples, promise);
         Ok(())
     }
 
@@ -190,7 +192,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                 let Some(run) = self.take(drawn.samples, random)? else { continue };
                 self.recorder.scheduled(WALKER, false);
                 self.drawn.add(&run);
-                self.judge(&run, Promise::Drawn);
+                self.judge(&run, drawn.samples, Promise::Drawn);
             }
         }
         self.judge_shares();
@@ -255,9 +257,12 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         }
     }
 
-    /// Reports the first failure of a run, if there is one. Later failures may be its consequences.
-    fn judge(&mut self, run: &SteppedRun, promise: Promise<'_>) {
-        let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else { return };
+    /// Reports the first failure of a run in this many samples, if there is one. Later failures may be its consequences.
+    fn judge(&mut self, run: &SteppedRun, samples: u32, promise: Promise<'_>) {
+        let id = identity_of(run, samples);
+        let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else {
+            return self.recorder.passed_schedule(WALKER, id);
+        };
         let Some(sample) = run.samples.get(number) else { return };
         let kept = match promise {
             Promise::Kept(trace) => self.seen.is_some() && Trace::of(&run.ran.schedule, &run.ran.points) == *trace,
@@ -288,19 +293,25 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         if promise == Promise::Drawn {
             let Cell { known, row, family, .. } = *self.cell;
             let entry = known.find_stepped(&failing.fingerprint, &row.build.full_version(), family);
-            if let Some(entry) = entry {
+            if let Some(KnownMatch { entry, .. }) = entry {
                 self.excused.entry(&entry.id).or_insert((entry, 0)).1 += 1;
             }
         }
+        let case = case.to_string();
         let violation = Violation::Existence {
             fingerprint: failing.fingerprint,
-            case: case.to_string(),
+            case: case.clone(),
             index: wrong.difference.map(|difference| difference.index),
             kept,
             seen,
         };
-        self.recorder.violation(WALKER, violation, evidence);
+        self.recorder.failed_schedule(WALKER, id, case, violation, evidence);
     }
+}
+
+/// The identity of the schedule of a run in this many samples.
+fn identity_of(run: &SteppedRun, samples: u32) -> ScheduleId {
+    ScheduleId::new(&run.cast, samples, &run.ran.schedule, &Trace::of(&run.ran.schedule, &run.ran.points))
 }
 
 /// Starts a rig on the cell's program, and returns whether its target moves store by store. Without watchpoints, it

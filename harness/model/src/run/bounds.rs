@@ -19,7 +19,7 @@ use crate::oracle::cause::Cause;
 use crate::oracle::proportion::Proportion;
 use crate::oracle::statistics::Demand;
 use crate::oracle::tally::Tally;
-use crate::run::version::parse_version;
+use crate::run::version::PythonVersion;
 
 /// The bounds of all families and walkers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -239,7 +239,7 @@ fn each_of_half(error: f64, count: usize) -> f64 {
 type Limit = (WalkerKind, &'static str, f64, f64);
 
 /// The name of hits in [`Violation::LessThanReleased`].
-const HITS: &str = "hits";
+pub(super) const HITS: &str = "hits";
 /// The name of [`RowPool::changes`] there.
 const CHANGES: &str = "leaf changes";
 /// The names in [`Violation::MoreThanReleased`] of all rejections together, and of their excess over those without the
@@ -268,6 +268,12 @@ pub fn hits(tally: &Tally) -> Proportion {
     Proportion::new(hits, hits + tally.misses())
 }
 
+/// The share of a cause of impossible stacks, or of a reason for rejections.
+fn share_of(what: &str, tally: &Tally) -> Proportion {
+    let none = Proportion::new(0, tally.samples);
+    tally.shares().into_iter().find(|(name, _)| name == what).map_or(none, |(_, share)| share)
+}
+
 /// The family, walker and version that a tally is judged for.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundJudgement<'a> {
@@ -293,12 +299,16 @@ impl LiveBounds {
         if what.starts_with(RAISED) && seen == 0.0 && !self.is_raised_by_releases(judged.version, what) {
             return 0.0;
         }
-        let plus = match Cause::ALL.into_iter().find(|cause| cause.name() == what) {
+        seen.mul_add(self.margin.times, self.plus(what)).min(1.0)
+    }
+
+    /// What the margin adds to a share of `what`.
+    fn plus(&self, what: &str) -> f64 {
+        match Cause::ALL.into_iter().find(|cause| cause.name() == what) {
             Some(Cause::TornRead) => self.margin.torn,
             Some(_) => self.margin.impossible,
             None => self.margin.rejected,
-        };
-        seen.mul_add(self.margin.times, plus).min(1.0)
+        }
     }
 
     /// The smallest share of hits required, if hits are required.
@@ -307,6 +317,26 @@ impl LiveBounds {
         let seen: Option<Vec<f64>> = self.of(judged).map(|bound| bound.hits).collect();
         let least = seen?.into_iter().reduce(f64::min)?;
         Some(least * self.margin.part)
+    }
+
+    /// Whether the share `what` of one tally is beyond that of `base` by more than the margins allow. The base takes the
+    /// place of the released builds. Each of the two bounds may have this error.
+    #[must_use]
+    pub(super) fn is_beyond(&self, what: &str, tally: &Tally, base: &Tally, error: f64) -> bool {
+        if what == HITS {
+            return hits(tally).at_most(error) < hits(base).at_least(error) * self.margin.part;
+        }
+        let most = share_of(what, base).at_most(error).mul_add(self.margin.times, self.plus(what));
+        share_of(what, tally).at_least(error) > most
+    }
+
+    /// Whether a failure that is about the rate `what` is provably less frequent than in `base`.
+    #[must_use]
+    pub(super) fn is_less(what: &str, tally: &Tally, base: &Tally, error: f64) -> bool {
+        if what == HITS {
+            return hits(tally).at_least(error) > hits(base).at_most(error);
+        }
+        share_of(what, tally).at_most(error) < share_of(what, base).at_least(error)
     }
 
     /// The shares in `tally` that exceed the bounds. The permitted error is divided among all comparisons.
@@ -407,7 +437,8 @@ impl LiveBounds {
     }
 
     fn is_raised_by_releases(&self, version: &str, what: &str) -> bool {
-        let measured = parse_version(version).is_some_and(|version| self.margin.versions.matches(&version));
+        let version = PythonVersion::try_from(version.to_owned());
+        let measured = version.is_ok_and(|version| self.margin.versions.matches(version.order()));
         let seen = || self.bound.iter().any(|bound| bound.seen.contains_key(what));
         let raised = what.strip_prefix(RAISED).unwrap_or(what);
         let text = raised.split_once(": ").map_or(raised, |(_, text)| text);

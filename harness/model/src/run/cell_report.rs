@@ -10,6 +10,7 @@ use crate::run::cell::{CellId, CellOutcome, Expected};
 use crate::run::excess::Unconfirmed;
 use crate::run::observed::Observed;
 use crate::run::phases::Phases;
+use crate::run::schedules::RanSchedules;
 
 /// A cell with all its events added up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct CellReport {
     pub outcome: CellOutcome,
     /// The counts of each walker.
     pub tallies: BTreeMap<WalkerKind, Tally>,
+    /// The schedules that each walker ran, if the lane has schedules.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<WalkerKind, RanSchedules>,
     /// Where its time went, if the lane measures it.
     #[serde(default, skip_serializing_if = "Phases::is_empty")]
     pub phases: Phases,

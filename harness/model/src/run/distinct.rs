@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::baseline::AgainstBase;
 use crate::run::cell::CellId;
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::known::KnownFailure;
@@ -15,6 +16,12 @@ pub struct DistinctViolation {
     pub fingerprint: Fingerprint,
     /// The entry of the known failures that describes them.
     pub known: Option<KnownFailure>,
+    /// Whether that entry is not confirmed for the versions on which they occurred.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_confirmed: bool,
+    /// What the base says of them, if the run has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against_base: Option<AgainstBase>,
     /// How often they occurred.
     pub count: u64,
     /// The rows on which they occurred.
@@ -48,10 +55,13 @@ impl DistinctViolation {
         if self.first.lane == cell.lane { counts.sum() } else { 0 }
     }
 
-    /// Whether it fails a run.
+    /// Whether it fails a run. Against a base only what is new fails.
     #[must_use]
     pub fn fails(&self, strict: bool) -> bool {
-        self.known.is_none() || strict
+        match self.against_base {
+            Some(against) => against == AgainstBase::New,
+            None => self.known.is_none() || strict,
+        }
     }
 
     /// Adds a finding with the same fingerprint.
@@ -74,6 +84,15 @@ impl DistinctViolation {
     }
 }
 
+impl NotSeen {
+    /// The name of the entry, and what to do about it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let advice = if self.not_confirmed { " (not seen: perhaps mended; gone since?)" } else { "" };
+        format!("{}{advice}", self.known.id)
+    }
+}
+
 /// A known failure that did not occur where it should have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotSeen {
@@ -81,6 +100,9 @@ pub struct NotSeen {
     pub row: String,
     /// The entry that expected the failure.
     pub known: KnownFailure,
+    /// Whether the entry is not confirmed for the row's version: the failure may be mended there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_confirmed: bool,
     /// How many stacks were judged.
     pub stacks: u64,
 }

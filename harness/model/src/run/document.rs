@@ -5,6 +5,7 @@ use std::time::Duration;
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
+use crate::run::baseline::BaseComparison;
 use crate::run::cell::{CellId, CellOutcome, NotRun, Row};
 use crate::run::cell_report::CellReport;
 use crate::run::distinct::{DistinctViolation, NotSeen};
@@ -34,6 +35,12 @@ pub struct Document {
     /// How often each target of the stopped lane was stopped for each cached walker, if the run set that number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops: Option<u32>,
+    /// How many schedules of the stepped lane ran for each program, if the run set that number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedules: Option<u32>,
+    /// The architecture of the machine. Reports of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
     /// Which part of a shared run this is. Reports of older versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
@@ -53,6 +60,9 @@ pub struct Document {
     /// The violations, grouped by probable cause. The groups that fail the run come first.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// The base of the run and how the run differs from it, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaseComparison>,
     /// Known failures that did not occur where they should have.
     pub known_not_seen: Vec<NotSeen>,
     /// The cells that did not run.
@@ -106,6 +116,8 @@ impl From<&Summary> for Document {
             seed: summary.seed(),
             budget: summary.budget(),
             stops: summary.stops(),
+            schedules: summary.schedules(),
+            architecture: Some(std::env::consts::ARCH.to_owned()),
             part: summary.part().cloned(),
             strict: summary.strict(),
             interrupted: summary.interrupted(),
@@ -117,6 +129,7 @@ impl From<&Summary> for Document {
             not_run: summary.not_run().map(|(cell, why)| NotRunCell { cell: cell.clone(), why: why.clone() }).collect(),
             profiles: summary.cells().iter().filter_map(profiles::of_cell).collect(),
             groups: Vec::new(),
+            baseline: None,
             cells: summary.cells().to_vec(),
         };
         document.groups = document.grouped();

@@ -13,6 +13,7 @@ use crate::run::item::Item;
 use crate::run::observed::Observed;
 use crate::run::part::Part;
 use crate::run::phases::Phases;
+use crate::run::schedules::RanSchedules;
 
 /// An event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub enum Event {
         /// How often each target of the stopped lane is stopped for each cached walker, if that number limits the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stops: Option<u32>,
+        /// How many schedules of the stepped lane run for each program, if that number limits the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schedules: Option<u32>,
         /// Which part of a shared run this is; `None` if the run cannot be shared.
         part: Option<Part>,
     },
@@ -54,6 +58,15 @@ pub enum Event {
         cell: CellId,
         /// The time since the last such event, by phase.
         phases: Phases,
+    },
+    /// A walker ran schedules. They are increments, not totals.
+    Schedules {
+        /// The cell that ran them.
+        cell: CellId,
+        /// The walker that took the samples.
+        walker: WalkerKind,
+        /// The schedules since the last such event.
+        schedules: RanSchedules,
     },
     /// A profile is complete.
     Profile {

@@ -35,6 +35,9 @@ pub struct Finding {
     /// The interpreter's arguments, for example `-X perf`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// The kind of frame cache that it has, as in [`Row`](crate::run::cell::Row). Older documents do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub frame_cache: String,
     /// The lane in which it was found.
     pub lane: Lane,
     /// The family of the workload, or the name of the user's program.

@@ -55,6 +55,7 @@ pub fn finding() -> Finding {
         row: ROW.into(),
         version: "3.15.2".into(),
         arguments: Vec::new(),
+        frame_cache: row().frame_cache,
         lane: Lane::Live,
         family: "alternating".into(),
         walker: WalkerKind::CpythonCached,
@@ -104,7 +105,15 @@ pub fn tally() -> Tally {
 
 pub fn started(cells: &[CellId]) -> Event {
     let plan = cells.iter().map(|cell| PlannedCell::new(cell.clone(), Expected::ALL)).collect();
-    Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60), stops: None, part: None }
+    Event::RunStarted {
+        rows: vec![row()],
+        plan,
+        seed: 42,
+        budget: Duration::from_secs(60),
+        stops: None,
+        schedules: None,
+        part: None,
+    }
 }
 
 /// The events of a cell that runs without problems.

@@ -110,13 +110,14 @@ impl Group {
 #[must_use]
 pub fn groups(violations: &[DistinctViolation], weakened: bool, strict: bool) -> Vec<Group> {
     let evidence = Evidence::of(violations, weakened);
-    let mut found: BTreeMap<(ProbableCause, bool), Vec<usize>> = BTreeMap::new();
+    let mut found: BTreeMap<(ProbableCause, bool, bool), Vec<usize>> = BTreeMap::new();
     for (index, violation) in violations.iter().enumerate() {
         let cause = evidence.cause(violation);
         let apart = cause.is_a_culprit() && Sign::of(&violation.first.violation) != Sign::WrongStack;
-        found.entry((cause, apart)).or_default().push(index);
+        // Against a base, what is new does not belong to what is not.
+        found.entry((cause, apart, violation.fails(strict))).or_default().push(index);
     }
-    let groups = found.into_iter().filter_map(|((cause, _), members)| group(violations, cause, members, strict));
+    let groups = found.into_iter().filter_map(|((cause, ..), members)| group(violations, cause, members, strict));
     let mut groups: Vec<Group> = groups.collect();
     groups.sort_by_key(|group| {
         let walker = group.members.first().and_then(|&index| violations.get(index)).map(|one| one.first.walker.rank());
@@ -171,7 +172,7 @@ struct Evidence<'a> {
 impl<'a> Evidence<'a> {
     fn of(violations: &'a [DistinctViolation], weakened: bool) -> Self {
         let new: Vec<&DistinctViolation> =
-            violations.iter().filter(|one| one.known.is_none() && !is_weakened(one, weakened)).collect();
+            violations.iter().filter(|one| one.fails(false) && !is_weakened(one, weakened)).collect();
         let mut evidence = Self { weakened, new, interpreter: BTreeSet::new(), layout: BTreeSet::new() };
         let rows_of = |wanted: &dyn Fn(&DistinctViolation) -> bool| {
             let wanted = evidence.new.iter().filter(|one| wanted(one));
@@ -186,7 +187,7 @@ impl<'a> Evidence<'a> {
     fn cause(&self, violation: &DistinctViolation) -> ProbableCause {
         let first = &violation.first;
         let on = |rows: &BTreeSet<&str>| violation.rows.iter().any(|row| rows.contains(row.as_str()));
-        if let Some(known) = &violation.known {
+        if let Some(known) = violation.known.as_ref().filter(|_| !violation.fails(false)) {
             return ProbableCause::Known(known.link.clone());
         }
         if is_weakened(violation, self.weakened) {

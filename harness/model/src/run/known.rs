@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::CacheFields;
 use framewalk::sample::WalkerKind;
-use semver::VersionReq;
+use semver::{Op, VersionReq};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -14,7 +15,7 @@ use crate::lane::Lane;
 use crate::oracle::proportion::Proportion;
 use crate::run::bounds::{BoundJudgement, LiveBounds};
 use crate::run::finding::{Finding, Fingerprint};
-use crate::run::version::parse_version;
+use crate::run::version::{BadVersion, PythonVersion};
 use crate::schedule::cast::ProfilerScript;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::workload::Family;
@@ -27,35 +28,76 @@ const DOUBT: f64 = 0.001;
 
 /// One known failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct KnownFailure {
     /// A short, unique name.
     pub id: String,
     /// The fingerprint it must match.
     pub fingerprint: Fingerprint,
-    /// The releases that have it, for example ">=3.15.0, <=3.15.2". Pre-releases never match.
-    pub versions: VersionReq,
+    /// The versions on which it was seen, in any order. There is at least one.
+    pub seen_in: Vec<PythonVersion>,
+    /// The first version without it. `None` until somebody has confirmed that it is gone.
+    pub gone_since: Option<PythonVersion>,
     /// The link to its discussion.
     pub link: String,
     /// The symptom and the cause, in a sentence or two.
     pub note: String,
     /// Whether it takes luck to see it in any build. If so, not seeing it means nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_chance: bool,
     /// For failures of schedules: the families of the programs on which the released builds showed it. In any other
     /// family the failure is new.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub families: BTreeSet<Family>,
     /// For failures of schedules: how many of 1000 schedules of a search may show it. If more do, the failure is new.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most: Option<u32>,
 }
 
+/// How sure it is that a build has a known failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confirmation {
+    /// It was seen on this version, or on an earlier and a later one.
+    Seen,
+    /// It was seen on other versions, and this one has the same protocol. Nobody has confirmed that it is gone.
+    NotConfirmed,
+}
+
+/// An entry that describes a failure of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownMatch<'a> {
+    /// The entry.
+    pub entry: &'a KnownFailure,
+    /// Whether the entry is confirmed for the build's version.
+    pub confirmation: Confirmation,
+}
+
+/// The protocol of the builds on which all entries were seen, as a [`Row`](crate::run::cell::Row) says it.
+#[must_use]
+pub fn has_known_protocol(frame_cache: &str) -> bool {
+    frame_cache == CacheFields::AnchorAndSequence.to_string()
+}
+
 impl KnownFailure {
-    /// Whether this version of CPython has it.
+    /// Whether a build of this version has the failure, as far as is known. `None`: the entry does not describe it.
+    /// `same_protocol` says whether the build has the protocol of the builds on which the failure was seen.
     #[must_use]
-    pub fn applies_to(&self, version: &str) -> bool {
-        parse_version(version).is_some_and(|version| self.versions.matches(&version))
+    pub fn applies_to(&self, version: &str, same_protocol: bool) -> Option<Confirmation> {
+        let version = PythonVersion::try_from(version.to_owned()).ok()?;
+        if self.gone_since.as_ref().is_some_and(|gone| gone.order() <= version.order()) {
+            return None;
+        }
+        let seen = || self.seen_in.iter().map(PythonVersion::order);
+        let is_between = seen().any(|seen| seen <= version.order()) && seen().any(|seen| version.order() <= seen);
+        if is_between && version.is_release() {
+            return Some(Confirmation::Seen);
+        }
+        same_protocol.then_some(Confirmation::NotConfirmed)
+    }
+
+    /// The versions in words, for reports.
+    #[must_use]
+    pub fn versions(&self) -> String {
+        let seen: Vec<String> = self.seen_in.iter().map(ToString::to_string).collect();
+        let gone = self.gone_since.as_ref().map(|gone| format!(", gone since {gone}")).unwrap_or_default();
+        format!("seen in {}{gone}", seen.join(", "))
     }
 
     /// Whether it is a failure of schedules, which needs bounds.
@@ -68,6 +110,71 @@ impl KnownFailure {
     #[must_use]
     pub fn exceeded_by(&self, failed: u64, schedules: u64) -> Option<Excess> {
         Excess::of(Proportion::new(failed, schedules), self.most.unwrap_or(0))
+    }
+}
+
+/// An entry as it is written in files and documents.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    id: String,
+    fingerprint: Fingerprint,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seen_in: Vec<PythonVersion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone_since: Option<PythonVersion>,
+    /// The same as a range of releases. Documents keep it for those who read them; the entries of older files have
+    /// nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    versions: Option<VersionReq>,
+    link: String,
+    note: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_chance: bool,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    families: BTreeSet<Family>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    most: Option<u32>,
+}
+
+/// Why an entry cannot be used.
+#[derive(Debug, Error)]
+enum BadEntry {
+    #[error("the known failure {0:?} does not say on which versions it was seen: give it `seen_in = [\"3.15.2\"]`")]
+    NeverSeen(String),
+    #[error(transparent)]
+    Version(#[from] BadVersion),
+}
+
+impl TryFrom<Written> for KnownFailure {
+    type Error = BadEntry;
+
+    fn try_from(written: Written) -> Result<Self, BadEntry> {
+        let Written { id, fingerprint, mut seen_in, gone_since, versions, link, note, by_chance, families, most } =
+            written;
+        if seen_in.is_empty() {
+            let ends = versions.iter().flat_map(|range| &range.comparators);
+            let ends = ends.filter(|end| matches!(end.op, Op::Exact | Op::GreaterEq | Op::LessEq));
+            let version = |end: &semver::Comparator| {
+                let [minor, patch] = [end.minor, end.patch].map(Option::unwrap_or_default);
+                PythonVersion::try_from(format!("{}.{minor}.{patch}", end.major))
+            };
+            seen_in = ends.map(version).collect::<Result<_, _>>()?;
+        }
+        if seen_in.is_empty() {
+            return Err(BadEntry::NeverSeen(id));
+        }
+        Ok(Self { id, fingerprint, seen_in, gone_since, link, note, by_chance, families, most })
+    }
+}
+
+impl From<KnownFailure> for Written {
+    fn from(known: KnownFailure) -> Self {
+        let KnownFailure { id, fingerprint, seen_in, gone_since, link, note, by_chance, families, most } = known;
+        let order = || seen_in.iter().map(PythonVersion::order);
+        let range = order().min().zip(order().max()).map(|(first, last)| format!(">={first}, <={last}"));
+        let versions = range.and_then(|range| range.parse().ok());
+        Self { id, fingerprint, seen_in, gone_since, versions, link, note, by_chance, families, most }
     }
 }
 
@@ -208,7 +315,7 @@ impl KnownFailures {
 
     /// The entry that describes `finding`, if any.
     #[must_use]
-    pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
+    pub fn find(&self, finding: &Finding) -> Option<KnownMatch<'_>> {
         if let Violation::Existence { fingerprint, kept, seen, .. } = &finding.violation {
             // An entry excuses only what released builds were seen to do.
             let family = Family::ALL.into_iter().find(|family| family.name() == finding.family)?;
@@ -218,7 +325,19 @@ impl KnownFailures {
             return None;
         }
         let fingerprint = finding.clause();
-        self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
+        let same_protocol = has_known_protocol(&finding.frame_cache);
+        self.first(&finding.version, same_protocol, |known| known.fingerprint == fingerprint)
+    }
+
+    /// The first entry that `describes` a failure and applies to the version.
+    fn first(
+        &self,
+        version: &str,
+        same_protocol: bool,
+        describes: impl Fn(&KnownFailure) -> bool,
+    ) -> Option<KnownMatch<'_>> {
+        let mut described = self.iter().filter(|known| describes(known));
+        described.find_map(|entry| Some(KnownMatch { entry, confirmation: entry.applies_to(version, same_protocol)? }))
     }
 
     /// Whether an entry may excuse the finding. A rate is excused only up to what the released builds showed with that
@@ -246,8 +365,8 @@ impl KnownFailures {
         fingerprint: &SteppedFingerprint,
         version: &str,
         family: Family,
-    ) -> Option<&KnownFailure> {
-        self.describing(fingerprint, version).filter(|known| known.families.contains(&family))
+    ) -> Option<KnownMatch<'_>> {
+        self.describing(fingerprint, version).filter(|known| known.entry.families.contains(&family))
     }
 
     /// The entry that describes the failure, in whatever program. An entry whose fingerprint ends before the shape
@@ -255,9 +374,10 @@ impl KnownFailures {
     /// an entry with its shape. If one unwinder fails because the target moves during its samples, the same entry also
     /// covers that failure when other actors are involved.
     #[must_use]
-    pub fn describing(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
+    pub fn describing(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<KnownMatch<'_>> {
+        // The stepped lane runs only where there is the protocol.
         let find = |fingerprint: &SteppedFingerprint| {
-            self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+            self.first(version, true, |known| covers(&known.fingerprint, fingerprint))
         };
         let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
         find(fingerprint).or_else(|| {
@@ -278,210 +398,4 @@ fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::invariants::{Death, Violation};
-    use crate::run::fixtures;
-    use crate::workload::Family;
-
-    const ONE: &str = r#"
-        [[failure]]
-        id = "a"
-        fingerprint = "live/cpython-cached/cache-worse/stale-full-hit"
-        versions = ">=3.15.0, <=3.15.2"
-        link = "https://example.org/1"
-        note = "n"
-    "#;
-
-    const BOUNDS: &str = r#"
-        families = ["alternating", "generators"]
-        most = 20
-    "#;
-
-    #[test]
-    fn an_entry_of_schedules_excuses_its_families_up_to_its_share() {
-        let name = "stepped/cpython-cached/spliced/full-hit/function/between-samples";
-        let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", name);
-        assert_eq!(KnownFailures::parse(&text), Err(KnownError::Unbounded("a".into())));
-        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
-        let known = |family| list.find_stepped(&name.parse().unwrap(), "3.15.2", family);
-        assert!(known(Family::Generators).is_some() && known(Family::Recursion).is_none());
-        let known = known(Family::Alternating).unwrap();
-        for (failed, schedules, exceeded) in [
-            (0, 0, false),
-            (0, 1000, false),
-            (20, 1000, false),
-            (60, 1000, true),
-            (1, 2, false),
-            (2, 2, true),
-            (283, 469, true),
-        ] {
-            assert_eq!(known.exceeded_by(failed, schedules).is_some(), exceeded, "{failed} of {schedules}");
-        }
-    }
-
-    #[test]
-    fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
-        let kept = KnownFailures::kept().unwrap();
-        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again", "torn-read"] {
-            let mut finding = fixtures::cache_worse(cause);
-            for (version, known) in
-                [("3.15.0", true), ("3.15.2", true), ("3.15.2+", true), ("3.15.3", false), ("3.16.0a1", false)]
-            {
-                finding.version = version.into();
-                assert_eq!(kept.find(&finding).is_some(), known, "{cause} in {version}");
-            }
-        }
-        assert_eq!(kept.find(&fixtures::cache_worse("of-no-known-cause")), None);
-        assert_eq!(kept.find(&fixtures::finding()), None);
-        assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
-    }
-
-    #[test]
-    fn a_rate_is_excused_as_far_as_it_was_seen_with_its_family() {
-        let kept = KnownFailures::kept().unwrap();
-        let known = |family: &str, cached_at_least| {
-            let cause = "stale-full-hit".to_owned();
-            let violation = Violation::CacheWorse { cause, cached_at_least, uncached_at_most: 0.0001 };
-            kept.find(&Finding { violation, cause: None, family: family.into(), ..fixtures::finding() }).is_some()
-        };
-        for family in Family::ALL.iter().map(|family| family.name()).chain(["attached"]) {
-            assert!(known(family, 0.005) && !known(family, 0.3), "{family}");
-        }
-        assert!(!kept.is_bounded(&Finding {
-            violation: Violation::MoreThanReleased { what: "torn-read".into(), at_least: 0.5, most: 0.1 },
-            ..fixtures::finding()
-        }));
-    }
-
-    #[test]
-    fn every_family_has_bounds_and_owes_hits() {
-        let kept = KnownFailures::kept().unwrap();
-        // The live lane does not run the others.
-        for family in Family::ALL.into_iter().filter(|family| !family.spec().exceeds_limits) {
-            let judged = BoundJudgement { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
-            assert!(kept.live().least(judged).is_some_and(|least| least > 0.01), "{family}");
-        }
-        // A user's list without bounds has the bounds of the repository's list.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("known.toml");
-        fs::write(&path, ONE).unwrap();
-        assert_eq!(KnownFailures::load(&path).unwrap().live(), kept.live());
-    }
-
-    #[test]
-    fn of_unwinders_that_die_only_what_a_debug_build_does_to_garbage_text_is_known() {
-        let kept = KnownFailures::kept().unwrap();
-        let died = |lane, walker, signal: &str, function: &str, version: &str| {
-            let (end, failed_in) = (Death::Signal(signal.into()), Some(function.to_owned()));
-            let violation = Violation::UnwinderDied { end, failed_in, words: String::new() };
-            let version = version.to_owned();
-            kept.find(&Finding { violation, cause: None, lane, walker, version, ..fixtures::finding() }).cloned()
-        };
-        const CHECK: &str = "_PyUnicode_CheckConsistency";
-        for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
-            let known = died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.2");
-            assert!(known.is_some_and(|known| known.by_chance), "{walker}");
-            assert_eq!(died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.3"), None);
-            assert_eq!(died(Lane::Stopped, walker, "SIGABRT", CHECK, "3.15.2"), None);
-            assert_eq!(died(Lane::Live, walker, "SIGSEGV", "", "3.15.2"), None);
-            assert_eq!(died(Lane::Live, walker, "SIGABRT", "_Py_Dealloc", "3.15.2"), None);
-        }
-    }
-
-    #[test]
-    fn an_entry_without_a_shape_stands_for_every_shape_inside_samples() {
-        let list = |fingerprint: &str| {
-            let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", fingerprint);
-            KnownFailures::parse(&(text + BOUNDS)).unwrap()
-        };
-        let seen = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor";
-        let known = |entry: &str, version| {
-            list(entry).find_stepped(&seen.parse().unwrap(), version, Family::Alternating).is_some()
-        };
-        assert!(known(seen, "3.15.2"));
-        assert!(known("stepped/cpython-cached/spliced/full-hit/function", "3.15.2"));
-        assert!(!known("stepped/cpython-cached/spliced/full-hit/function", "3.15.3"));
-        let seen: SteppedFingerprint =
-            "stepped/cpython-cached/spliced/full-hit/function/between-samples".parse().unwrap();
-        let at_rest = |entry: &str| list(entry).find_stepped(&seen, "3.15.2", Family::Alternating).is_some();
-        assert!(at_rest("stepped/cpython-cached/spliced/full-hit/function/between-samples"));
-        assert!(!at_rest("stepped/cpython-cached/spliced/full-hit/function"));
-        for other in [
-            "stepped/cpython-cached/spliced/full-hit",
-            "stepped/cpython-cached/spliced/full-hit/func",
-            "stepped/cpython-cached/spliced/full-hit/function/read-chunk",
-            "stepped/own-cached/spliced/full-hit/function",
-        ] {
-            assert!(!known(other, "3.15.2"), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_schedule_is_excused_by_what_released_builds_were_seen_to_do_alone() {
-        let kept_list = KnownFailures::kept().unwrap();
-        let text = "stepped/cpython-cached/spliced/full-hit/function/read-frame..write-anchor";
-        let known = |kept, seen| {
-            let fingerprint = text.parse().unwrap();
-            let violation = Violation::Existence { fingerprint, case: String::new(), index: None, kept, seen };
-            let finding = Finding { lane: Lane::Stepped, violation, cause: None, ..fixtures::finding() };
-            let ends = if kept { "/kept-schedule" } else { "" };
-            assert_eq!(finding.fingerprint().as_str(), format!("{text}{ends}"));
-            kept_list.find(&finding).is_some()
-        };
-        assert!(known(false, true));
-        // First case: no released build fails in this shape. The others: all released builds pass this schedule.
-        assert!(!known(false, false) && !known(true, true) && !known(true, false));
-    }
-
-    #[test]
-    fn what_one_unwinder_gets_wrong_is_known_in_company_only_if_the_target_moved_meanwhile() {
-        let text = ONE.replace(
-            "live/cpython-cached/cache-worse/stale-full-hit",
-            "stepped/cpython-cached/spliced/full-hit/function",
-        );
-        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
-        let known = |fingerprint: &str| {
-            list.find_stepped(&fingerprint.parse().unwrap(), "3.15.2", Family::Alternating).is_some()
-        };
-        assert!(known(
-            "stepped/cpython-cached/alternating/spliced/full-hit/function/read-chunk..read-frame+between-samples"
-        ));
-        assert!(known("stepped/cpython-cached/died/spliced/full-hit/function/inside-read-chunk"));
-        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/between-samples"));
-        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/still"));
-        assert!(!known("stepped/cpython-cached/alternating/spliced/partial-hit/function/read-chunk..read-frame"));
-    }
-
-    #[test]
-    fn lists_that_cannot_work_are_refused() {
-        assert_eq!(KnownFailures::parse(ONE).unwrap().iter().count(), 1);
-        assert_eq!(KnownFailures::parse("").unwrap().iter().count(), 0);
-        assert_eq!(KnownFailures::parse(&ONE.repeat(2)), Err(KnownError::SameId("a".into())));
-        for (from, to, why) in [
-            ("live/", "alive/", "no such lane"),
-            (">=3.15.0", ">=3.15.x.1", "version"),
-            ("link", "lnik", "lnik"),
-            ("note = \"n\"", "", "note"),
-            ("[[failure]]", "[[failures]]", "failures"),
-        ] {
-            let error = KnownFailures::parse(&ONE.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn errors_name_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("known.toml");
-        for content in [None, Some("failure = 1"), Some("\0")] {
-            if let Some(content) = content {
-                fs::write(&path, content).unwrap();
-            }
-            let error = KnownFailures::load(&path).unwrap_err().to_string();
-            assert!(error.contains("known.toml"), "{error}");
-        }
-        fs::write(&path, ONE).unwrap();
-        assert_eq!(KnownFailures::load(&path).unwrap().failure, KnownFailures::parse(ONE).unwrap().failure);
-    }
-}
+mod tests;

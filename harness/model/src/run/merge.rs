@@ -115,16 +115,23 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
             .collect(),
         seed: first.document.seed,
         budget: sources.iter().map(|source| source.document.budget).fold(Duration::ZERO, Duration::saturating_add),
-        // Like the budget, `stops` does not decide whether two reports are from one run. It is kept only if all reports
-        // agree.
+        // Like the budget, the numbers do not decide whether two reports are from one run. One is kept only if all reports
+        // agree on it.
         stops: first
             .document
             .stops
             .filter(|_| sources.iter().all(|other| other.document.stops == first.document.stops)),
+        schedules: first
+            .document
+            .schedules
+            .filter(|_| sources.iter().all(|other| other.document.schedules == first.document.schedules)),
         part: Some(part),
     });
     summary.is_merged();
-    for CellReport { cell, outcome, tallies, phases, unconfirmed, profiles, .. } in cells {
+    for CellReport { cell, outcome, tallies, schedules, phases, unconfirmed, profiles, .. } in cells {
+        for (&walker, schedules) in schedules {
+            summary.event(&Event::Schedules { cell: cell.clone(), walker, schedules: schedules.clone() });
+        }
         for observed in profiles {
             summary.event(&Event::Profile { cell: cell.clone(), observed: observed.clone() });
         }

@@ -4,9 +4,11 @@
 //! violations and a [`verdict::Judgement`]. It uses neither a clock nor a terminal. A [`document::Document`] holds the
 //! result.
 
+pub mod baseline;
 pub mod bounds;
 pub mod cell;
 pub mod cell_report;
+pub mod comparison;
 pub mod distinct;
 pub mod document;
 pub mod event;
@@ -22,6 +24,7 @@ pub mod part;
 pub mod phases;
 pub mod profiles;
 pub mod results;
+pub mod schedules;
 pub mod summary;
 pub mod verdict;
 pub mod version;

@@ -79,6 +79,7 @@ impl Consumer for Results {
             | Event::CellStarted { .. }
             | Event::Samples { .. }
             | Event::Spent { .. }
+            | Event::Schedules { .. }
             | Event::Profile { .. }
             | Event::Violation(_)
             | Event::Unconfirmed { .. }

@@ -11,7 +11,7 @@ use crate::run::cell_report::CellReport;
 use crate::run::distinct::{DistinctViolation, NotSeen};
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Fingerprint};
-use crate::run::known::KnownFailures;
+use crate::run::known::{Confirmation, KnownFailures, has_known_protocol};
 use crate::run::line;
 use crate::run::line::{Line, LineJudgement, LineKey, ViolationFlags};
 use crate::run::part::Part;
@@ -45,6 +45,7 @@ pub struct Summary {
     seed: u64,
     budget: Duration,
     stops: Option<u32>,
+    schedules: Option<u32>,
     cells: Vec<CellReport>,
     index: HashMap<CellId, usize>,
     violations: Vec<DistinctViolation>,
@@ -58,8 +59,9 @@ pub struct Summary {
 impl Consumer for Summary {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { rows, plan, seed, budget, stops, part } => {
-                (self.rows, self.seed, self.budget, self.stops) = (rows.clone(), *seed, *budget, *stops);
+            Event::RunStarted { rows, plan, seed, budget, stops, schedules, part } => {
+                (self.rows, self.seed, self.budget) = (rows.clone(), *seed, *budget);
+                (self.stops, self.schedules) = (*stops, *schedules);
                 self.part.clone_from(part);
                 for planned in plan {
                     self.plan(planned);
@@ -70,6 +72,9 @@ impl Consumer for Summary {
             }
             Event::Samples { cell, walker, tally } => {
                 *self.cell(cell).tallies.entry(*walker).or_default() += tally;
+            }
+            Event::Schedules { cell, walker, schedules } => {
+                self.cell(cell).schedules.entry(*walker).or_default().extend(schedules);
             }
             Event::Spent { cell, phases } => self.cell(cell).phases += phases,
             Event::Profile { cell, observed } => self.cell(cell).profiles.push(observed.clone()),
@@ -97,6 +102,7 @@ impl Summary {
             seed: 0,
             budget: Duration::ZERO,
             stops: None,
+            schedules: None,
             cells: Vec::new(),
             index: HashMap::new(),
             violations: Vec::new(),
@@ -129,6 +135,12 @@ impl Summary {
     #[must_use]
     pub fn stops(&self) -> Option<u32> {
         self.stops
+    }
+
+    /// How many schedules of the stepped lane were to run for each program, if the run set that number.
+    #[must_use]
+    pub fn schedules(&self) -> Option<u32> {
+        self.schedules
     }
 
     /// Which part of a shared run this is; `None` if the run cannot be shared.
@@ -190,7 +202,11 @@ impl Summary {
         }
         let lines = self.lines();
         for row in &self.rows {
-            for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version) && !known.by_chance) {
+            let same_protocol = has_known_protocol(&row.frame_cache);
+            let applying = self.rules.known.iter().filter(|known| !known.by_chance).filter_map(|known| {
+                Some((known, known.applies_to(&row.version, same_protocol)? == Confirmation::NotConfirmed))
+            });
+            for (known, not_confirmed) in applying {
                 // The schedules of a run are fixed. If the failure did not occur, none of them is a schedule that shows
                 // it.
                 if known.fingerprint.lane() == Some(Lane::Stepped) {
@@ -207,7 +223,7 @@ impl Summary {
                     .iter()
                     .any(|violation| violation.fingerprint == known.fingerprint && violation.rows.contains(&row.name));
                 if stacks >= ENOUGH_STACKS && !seen {
-                    not_seen.push(NotSeen { row: row.name.clone(), known: known.clone(), stacks });
+                    not_seen.push(NotSeen { row: row.name.clone(), known: known.clone(), not_confirmed, stacks });
                 }
             }
         }
@@ -284,6 +300,7 @@ impl Summary {
                 expected: BTreeMap::new(),
                 outcome: CellOutcome::NotRun(NotRun::Unaccounted),
                 tallies: BTreeMap::new(),
+                schedules: BTreeMap::new(),
                 phases: Phases::default(),
                 unconfirmed: Vec::new(),
                 profiles: Vec::new(),
@@ -306,7 +323,9 @@ impl Summary {
     }
 
     fn violation(&mut self, finding: &Finding) {
-        let known = self.rules.known.find(finding).cloned();
+        let found = self.rules.known.find(finding);
+        let not_confirmed = found.is_some_and(|known| known.confirmation == Confirmation::NotConfirmed);
+        let known = found.map(|known| known.entry.clone());
         let struck = self.struck.entry((finding.row.clone(), finding.lane, finding.walker)).or_default();
         if known.is_some() && !self.rules.strict {
             struck.known = true;
@@ -314,7 +333,9 @@ impl Summary {
             struck.failing = true;
         }
         let fingerprint = finding.fingerprint();
-        let same = |earlier: &&mut DistinctViolation| earlier.fingerprint == fingerprint && earlier.known == known;
+        let same = |earlier: &&mut DistinctViolation| {
+            (&earlier.fingerprint, &earlier.known, earlier.not_confirmed) == (&fingerprint, &known, not_confirmed)
+        };
         if let Some(earlier) = self.violations.iter_mut().find(same) {
             earlier.add(finding);
             return;
@@ -322,6 +343,8 @@ impl Summary {
         let mut violation = DistinctViolation {
             fingerprint,
             known,
+            not_confirmed,
+            against_base: None,
             count: 0,
             rows: BTreeSet::new(),
             places: Vec::new(),

@@ -106,6 +106,12 @@ pub enum Doubt {
         /// The fingerprint of the failure.
         fingerprint: Fingerprint,
     },
+    /// The base was not tested, or not as this run was, so nothing can be called new or gone.
+    #[error("the base was not tested: {why}")]
+    BaseNotTested {
+        /// Why it was not tested.
+        why: String,
+    },
     /// Not one cell of the run ran.
     #[error("nothing ran")]
     NothingRan,

@@ -4,11 +4,32 @@ use std::fmt::Write as _;
 
 use framewalk::printable::clean;
 
-use super::document::{ComparisonDocument, Fate};
+use model::run::comparison::{Change, Fate};
+
+use super::document::ComparisonDocument;
 use crate::report::text::{paragraph, plural};
 
 /// At most this many places are listed.
 const PLACES: usize = 8;
+
+/// Renders one change. `name` says what its fate is called.
+pub(in crate::report) fn change(out: &mut String, change: &Change, name: fn(Fate) -> &'static str, width: u16) {
+    let known = change.known.as_ref().map(|id| format!(" (known: {})", clean(id))).unwrap_or_default();
+    paragraph(out, "", &format!("{}: {}{known}", name(change.fate), change.fingerprint), width);
+    let counts = format!("{} before, {} now", change.old_count, change.new_count);
+    paragraph(out, "  how often  ", &counts, width);
+    let places: Vec<&str> = change.places.iter().take(PLACES).map(String::as_str).collect();
+    let more = change.places.len() - places.len();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    paragraph(out, "  where      ", &format!("{}{more}", places.join("; ")), width);
+    if change.schedules > 0 {
+        let schedules = match change.schedules {
+            1 => "1 schedule passed before and fails now:".to_owned(),
+            more => format!("{more} schedules passed before and fail now; the simplest:"),
+        };
+        paragraph(out, "  schedules  ", &schedules, width);
+    }
+}
 
 impl ComparisonDocument {
     /// Renders the comparison as text, in lines of `width` columns.
@@ -20,12 +41,10 @@ impl ComparisonDocument {
             let _ = writeln!(out, "note: {} is compared with {}", clean(new), clean(old));
         }
         for change in &comparison.changes {
-            let known = change.known.as_ref().map(|id| format!(" (known: {})", clean(id))).unwrap_or_default();
-            let _ = writeln!(out, "{}: {}{known}", change.fate.name(), clean(&change.fingerprint));
-            let counts = format!("{} before, {} now", change.old_count, change.new_count);
-            paragraph(&mut out, "  how often  ", &counts, width);
-            let places: Vec<String> = change.places.iter().map(|place| clean(place)).collect();
-            paragraph(&mut out, "  where      ", &places.join("; "), width);
+            self::change(&mut out, change, Fate::name, width);
+            for case in &change.cases {
+                let _ = writeln!(out, "  replay     framediff replay {}", clean(case));
+            }
         }
         let _ = writeln!(out, "{} had a result both times", plural(comparison.ran_both, "place"));
         for (what, places) in
@@ -44,9 +63,7 @@ impl ComparisonDocument {
         for doubt in &comparison.doubts {
             paragraph(&mut out, "no pass: ", &clean(doubt), width);
         }
-        let of = |fate| comparison.changes.iter().filter(|change| change.fate == fate).count();
-        let counts = [Fate::New, Fate::Worse, Fate::StillThere, Fate::Gone, Fate::NotLookedFor]
-            .map(|fate| format!("{} {}", of(fate), fate.name()));
+        let counts = Fate::ALL.map(|fate| format!("{} {}", comparison.count(fate), fate.name()));
         let _ = writeln!(
             out,
             "\nverdict: {verdict} ({}; {} new and not excused, or worse)",

@@ -11,7 +11,7 @@ use model::run::verdict::LineVerdict;
 
 use super::matrix::matrix;
 use super::stacks::{beside_words, side_by_side};
-use super::{command, known_terms, shown, tag};
+use super::{WIDTH, command, known_terms, shown, tag};
 use crate::report::text::plural;
 use crate::report::{conclusion, human, table};
 
@@ -46,10 +46,14 @@ pub(super) fn section(document: &Document) -> Markup {
             @for group in groups.iter().take(MOST) { (self::group(document, group)) }
             (more(groups.len(), "violation"))
         }
+        @if let Some(baseline) = &document.baseline {
+            h3 { "Against the base" }
+            pre { (human::changes(document, baseline, WIDTH)) }
+        }
         @if !document.known_not_seen.is_empty() {
             h3 { "Known failures not seen" }
             (list(&document.known_not_seen.iter().map(|entry| {
-                format!("{}: {}, {} stacks", entry.known.id, entry.row, entry.stacks)
+                format!("{}: {}, {} stacks", entry.name(), entry.row, entry.stacks)
             }).collect::<Vec<_>>()))
         }
         @if !document.not_run.is_empty() {
@@ -134,14 +138,13 @@ fn group(document: &Document, group: &Group) -> Markup {
 
 fn violation(document: &Document, violation: &DistinctViolation) -> Markup {
     let DistinctViolation { fingerprint, known, count, rows, first, .. } = violation;
-    let is_known = known.is_some() && !document.strict;
+    let fails = violation.fails(document.strict);
+    let excuse = human::excuse(violation, document.strict);
+    let words = excuse.trim_matches([' ', '(', ')']);
+    let words = if words.is_empty() { "not known" } else { words };
     let rows: Vec<&str> = rows.iter().map(String::as_str).take(MOST).collect();
     html! { article {
-        h4 { span.mono { (shown(fingerprint.as_str())) } " " (tag(if is_known { "doubt" } else { "bad" }, match (known, document.strict) {
-            (Some(_), false) => "known",
-            (Some(_), true) => "known, but --strict",
-            (None, _) => "not known",
-        })) }
+        h4 { span.mono { (shown(fingerprint.as_str())) } " " (tag(if fails { "bad" } else { "doubt" }, words)) }
         dl {
             dt { "clause" } dd { (shown(&first.violation.to_string())) }
             @if let Some(cause) = first.cause { dt { "cause" } dd { (cause.name()) } }

@@ -151,7 +151,7 @@ fn link(to: &str) -> Markup {
 
 /// The terms of a definition list that describe a known failure.
 fn known_terms(known: &KnownFailure) -> Markup {
-    html! { dt { "known" } dd { (shown(&known.id)) " (" (known.versions) "): " (link(&known.link)) br; (shown(&known.note)) } }
+    html! { dt { "known" } dd { (shown(&known.id)) " (" (known.versions()) "): " (link(&known.link)) br; (shown(&known.note)) } }
 }
 
 #[cfg(test)]

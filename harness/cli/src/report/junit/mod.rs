@@ -220,6 +220,7 @@ fn walker(document: &Document, line: &Line) -> TestCase {
         Doubt::Interrupted
         | Doubt::Unfinished
         | Doubt::ShardsMissing { .. }
+        | Doubt::BaseNotTested { .. }
         | Doubt::NothingRan
         | Doubt::NotSeen { .. }
         | Doubt::NotRun { .. }
@@ -249,6 +250,7 @@ fn whole(document: &Document) -> TestCase {
             Doubt::Interrupted
                 | Doubt::Unfinished
                 | Doubt::ShardsMissing { .. }
+                | Doubt::BaseNotTested { .. }
                 | Doubt::NothingRan
                 | Doubt::NotSeen { .. }
                 | Doubt::NotRun { .. }

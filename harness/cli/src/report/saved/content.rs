@@ -5,6 +5,7 @@ use lab::bench;
 use lab::bench::document::BenchDocument;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantsReport, Score};
+use model::run::comparison::Fate;
 use model::run::document::Document;
 use model::run::known::KnownFailure;
 use model::run::results::Results;
@@ -12,7 +13,7 @@ use model::run::verdict::Verdict;
 use serde_json::{Result, Value, to_value};
 use sim::case::file::SteppedFile;
 
-use crate::report::compare::document::{ComparisonDocument, Fate};
+use crate::report::compare::document::ComparisonDocument;
 use crate::report::explain::ExplanationDocument;
 #[cfg(target_arch = "x86_64")]
 use crate::report::mutants;

@@ -97,7 +97,8 @@ impl Content {
 
 /// The known failure that matches a case, unless checks were left out of its walker.
 fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Option<KnownFailure> {
-    known.find_stepped(&case.fingerprint, version, case.workload.family).filter(|_| case.weakenings.is_empty()).cloned()
+    let known = known.find_stepped(&case.fingerprint, version, case.workload.family);
+    known.filter(|_| case.weakenings.is_empty()).map(|known| known.entry.clone())
 }
 
 /// Reads a file; returns its name and its content.
