@@ -37,7 +37,7 @@ pub enum SelectError {
         /// The cache folder that was searched for fetched builds.
         cache: PathBuf,
         /// Why the fetch failed.
-        source: FetchError,
+        source: Box<FetchError>,
     },
 }
 
@@ -67,8 +67,8 @@ pub fn select(
         }
         if !builds.iter().any(|build| build.frame_cache() != CacheFields::Absent) {
             let had = fetched(cache).is_some();
-            let paths =
-                fetch(cache, progress).map_err(|source| SelectError::Fetch { cache: cache.to_path_buf(), source })?;
+            let failed = |source| SelectError::Fetch { cache: cache.to_path_buf(), source: Box::new(source) };
+            let paths = fetch(cache, progress).map_err(failed)?;
             let origin = if had { "fetched earlier" } else { "fetched just now" };
             notes.push(format!(
                 "no CPython 3.15 on PATH or installed by uv or pyenv: using Debian's, {origin} into {}",
