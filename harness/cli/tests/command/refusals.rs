@@ -61,7 +61,7 @@ fn without_network_and_builds_the_next_step_is_named() {
     let outcome = Running::start(command).ends_within(Duration::from_secs(30));
     let cache = at("cache");
     outcome.assert_refused(&[
-        "no CPython 3.15 was given with --python, none is on PATH or in",
+        "no CPython 3.15 was given with --python, none is on PATH, installed by uv or pyenv, or in",
         cache.to_str().unwrap(),
         &closed,
         "Check the network and apt's proxy settings, and run again, or pass --python",

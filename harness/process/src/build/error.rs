@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use framewalk::layout::version::known;
+use framewalk::layout::version::KNOWN;
 use framewalk::layout::{LayoutError, VersionHex};
 use thiserror::Error;
 
@@ -127,7 +127,7 @@ pub enum BuildError {
         implementation: String,
     },
     /// The version is older than `_Py_DebugOffsets`.
-    #[error("{} is CPython {version}: supported versions are {} and later", path.display(), known(","))]
+    #[error("{} is CPython {version}: every version since {} is supported", path.display(), KNOWN[0])]
     TooOld {
         /// The path as given.
         path: PathBuf,

@@ -57,17 +57,16 @@ impl fmt::Display for OrderSource {
 pub enum OrderError {
     /// No source has the order.
     #[error(
-        "the order of the offsets of CPython {version} is unknown: the version has no built-in table, {} has no debug \
-         information, and none of the folders of its headers ({folders}) has {}; build with -g, or name the header of its \
-         source with --layout-header",
-        image.display(), HEADERS[0]
+        "the order of the offsets of CPython {version} is unknown: {}, {} has no debug information, and {} was not found \
+         in the folders of its headers{folders}; build with -g, or name the header of its source with --layout-header",
+        no_table(*version), image.display(), HEADERS[0]
     )]
     Nowhere {
         /// The version of the build.
         version: VersionHex,
         /// The file without debug information.
         image: PathBuf,
-        /// The folders that were searched, separated by commas.
+        /// The folders that were searched: empty, or a list in parentheses.
         folders: String,
     },
     /// Two sources have different orders.
@@ -103,6 +102,20 @@ pub enum OrderError {
         /// The system's message.
         why: String,
     },
+}
+
+/// Why the version has no built-in table.
+fn no_table(version: VersionHex) -> &'static str {
+    if version.is_final() {
+        "the version has no built-in table"
+    } else {
+        "it is a pre-release without a built-in table"
+    }
+}
+
+fn listed(folders: &[PathBuf]) -> String {
+    let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }
 
 /// An order with its source.
@@ -149,7 +162,7 @@ impl OrderSearch<'_> {
             return guess.ok_or_else(|| OrderError::Nowhere {
                 version: self.version,
                 image: self.image.to_path_buf(),
-                folders: self.folders.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", "),
+                folders: listed(self.folders),
             });
         };
         for other in found {
