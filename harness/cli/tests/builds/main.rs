@@ -9,7 +9,8 @@ mod builds;
 mod calibration;
 mod code_objects;
 mod fetch;
-mod free_threaded;
+
 mod peers;
 mod sanitizers;
+mod structures;
 mod workloads;

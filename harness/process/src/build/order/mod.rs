@@ -181,7 +181,8 @@ pub(super) fn is_known_final(version: VersionHex) -> bool {
 }
 
 /// The order in the image's debug information, if it has any that is complete.
-fn of_image(image: &Path) -> Option<WordOrder> {
+#[must_use]
+pub fn of_image(image: &Path) -> Option<WordOrder> {
     let cache = ReadCache::new(File::open(image).ok()?);
     let file = object::File::parse(&cache).ok()?;
     if !debug_info::is_present(&file) {

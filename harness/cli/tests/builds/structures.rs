@@ -1,13 +1,16 @@
-//! Walkers read the structures of a free-threaded CPython, as its headers define them. There is no real one to run.
+//! A program that holds CPython's structures, as its headers define them: walkers read those of a free-threaded CPython,
+//! of which there is no real one to run, and the order of the offsets is found in debug information of all kinds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use framewalk::layout::{Layout, LayoutError};
+use framewalk::layout::{Layout, LayoutError, WordOrder};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
+use process::build::order::of_image;
 use process::build::{Companion, Silent, cache_folder, fetch_companion};
 use process::memory::ProcessMemory;
 use process::runtime::runtime_address;
@@ -17,20 +20,43 @@ use crate::common;
 /// The stack that the structures have, leaf first, by name and line.
 const STACK: [(&str, i32); 3] = [("inner", 30), ("main", 20), ("<module>", 10)];
 
+/// Compiles the program with these arguments.
+fn compiled(arguments: &[&str], program: &Path) {
+    let version = common::release().version;
+    let headers = fetch_companion(Companion::Headers, version, &cache_folder(None).unwrap(), &mut Silent).unwrap();
+    let mut gcc = Command::new("gcc");
+    gcc.arg("-I").arg(headers.join("python3.15")).arg("-I").arg(&headers).args(arguments).arg("-o").arg(program);
+    let output = gcc.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/builds/structures.c")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_order_is_in_debug_information_that_describes_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("structures");
+    let right = WordOrder::of_version(common::release().version).unwrap();
+    for (arguments, is_there) in [
+        (&["-g"][..], true),
+        (&["-g3", "-O2"], true),
+        (&["-g", "-flto"], true),
+        (&["-g", "-gz"], true),
+        (&["-g1"], false),
+        (&["-g", "-gsplit-dwarf"], false),
+        (&["-g", "-s"], false),
+    ] {
+        compiled(arguments, &program);
+        let found = of_image(&program);
+        assert_eq!(found.is_some(), is_there, "{arguments:?}");
+        assert!(found.is_none_or(|order| order == right), "{arguments:?}");
+    }
+}
+
 #[test]
 fn the_structures_of_builds_with_and_without_the_gil_are_read() {
-    let cache = cache_folder(None).unwrap();
-    let version = common::release().version;
-    let headers = fetch_companion(Companion::Headers, version, &cache, &mut Silent).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for without_gil in [false, true] {
         let program = folder.path().join(format!("structures-{without_gil}"));
-        let mut gcc = Command::new("gcc");
-        gcc.arg("-I").arg(headers.join("python3.15")).arg("-I").arg(&headers);
-        gcc.args(without_gil.then_some("-DPy_GIL_DISABLED=1")).arg("-o").arg(&program);
-        let output = gcc.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/builds/structures.c")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-
+        compiled(if without_gil { &["-DPy_GIL_DISABLED=1"] } else { &[] }, &program);
         let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
         let pid = i32::try_from(child.id()).unwrap();
