@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use model::workload::Family;
 
 use crate::cli::bench_arguments::Bench;
-pub use crate::cli::check_arguments::Check;
+use crate::cli::check_arguments::Check;
 use crate::cli::compare::Compare;
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;

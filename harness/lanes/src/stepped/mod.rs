@@ -16,7 +16,7 @@
 //!
 //! # What a step does not show
 //! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
-//! states between them. The stores come in the order of [`model::stores`].
+//! states between them. A test of the command line (`stepped/store_order.rs`) records the order in which they come.
 
 pub(crate) mod access;
 pub mod accesses;

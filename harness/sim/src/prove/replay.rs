@@ -12,7 +12,7 @@ use crate::scenario::{Leg, Scenario, Setting};
 
 /// The scenario in which `walker` returns the samples of a counterexample. `at_rest` is set for [`Reads::Samples`].
 ///
-/// [`Reads::Samples`]: crate::prove::search::Reads::Samples
+/// [`Reads::Samples`]: crate::prove::options::Reads::Samples
 ///
 /// # Errors
 /// As [`Graph::follow`].
