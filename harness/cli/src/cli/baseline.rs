@@ -153,9 +153,14 @@ impl Base {
             let why = format!("{} is a program for another architecture than this machine's", self.name);
             return Ok(Err(why));
         }
-        // A header is that of the change.
-        let options = BuildOptions { header: None, ..arguments.source.options() };
-        match check::rows(arguments, std::slice::from_ref(&self.path), &options) {
+        // A header is that of the change. The base has the same one if it has none of its own: the layout is proved.
+        let named = arguments.source.options();
+        let rows = |options: &BuildOptions| check::rows(arguments, std::slice::from_ref(&self.path), options);
+        let found = match rows(&BuildOptions { header: None, ..named.clone() }) {
+            Err(error) if named.header.is_some() && is_of_layout(&error) => rows(&named),
+            found => found,
+        };
+        match found {
             Ok(rows) => Ok(Ok(rows)),
             Err(error) => match error.downcast_ref::<SelectError>() {
                 Some(SelectError::Build(BuildError::NotFound { .. } | BuildError::Folder { .. })) | None => {
@@ -198,6 +203,11 @@ impl Base {
         check::run_on(arguments, &base, extent, &rules.known, &mut run)?;
         Ok(Tested::Yes(Box::new(Document::from(&run.summary))))
     }
+}
+
+/// Whether a build was refused for its layout.
+fn is_of_layout(error: &Failure) -> bool {
+    matches!(error.downcast_ref(), Some(SelectError::Build(BuildError::Layout { .. })))
 }
 
 /// How a program for Linux begins.

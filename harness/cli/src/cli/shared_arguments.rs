@@ -18,8 +18,8 @@ pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Builds")]
 pub struct BuildSource {
-    /// A CPython to test; repeatable [default: every supported one on PATH or installed by uv or pyenv, else
-    /// fetched builds]
+    /// A CPython to test; repeatable [default: every supported one on PATH, and those with a frame cache that uv
+    /// or pyenv installed; else fetched builds]
     #[arg(long, value_name = "PATH")]
     pub python: Vec<PathBuf>,
     /// The header with the order of the offsets of the builds in --python: pycore_debug_offsets.h of their source

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use framewalk::layout::CacheFields;
 use serde::Serialize;
 
-use super::{Build, BuildError, BuildOptions, Sanitizer, fetched, installed, probe, probe_with};
+use super::{Build, BuildError, BuildOptions, Sanitizer, fetched, installed, on_path, probe, probe_with};
 
 /// How a build got into the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -14,8 +14,10 @@ use super::{Build, BuildError, BuildOptions, Sanitizer, fetched, installed, prob
 pub enum Origin {
     /// Named by a flag.
     Given,
-    /// It was found on PATH, or where uv and pyenv install interpreters.
+    /// It was found on PATH.
     Path,
+    /// uv or pyenv installed it.
+    Installed,
     /// Fetched into the cache folder.
     Fetched,
 }
@@ -76,7 +78,8 @@ impl Listed {
 #[must_use]
 pub fn listing(pythons: &[PathBuf], options: &BuildOptions, cache: &Path) -> Vec<Listed> {
     let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe_with(path, options)));
-    let found = installed().into_iter().map(|found| Listed::new(Origin::Path, &found));
+    let found = on_path().into_iter().map(|found| Listed::new(Origin::Path, &found));
+    let found = found.chain(installed().into_iter().map(|found| Listed::new(Origin::Installed, &found)));
     let fetched = fetched(cache).into_iter().flatten().map(|path| Listed::new(Origin::Fetched, &probe(&path)));
     given.chain(found).chain(fetched).collect()
 }

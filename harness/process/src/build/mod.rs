@@ -37,7 +37,7 @@ pub use probe::{BuildOptions, probe, probe_with};
 pub use progress::{FetchProgress, Silent, Terminal};
 pub use run::ask;
 pub use sanitizer::Sanitizer;
-pub use search::installed;
+pub use search::{installed, on_path};
 pub use select::{BuildSelection, SelectError, select};
 pub use unwinder::{WithoutUnwinder, without_unwinder};
 

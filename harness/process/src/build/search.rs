@@ -14,22 +14,32 @@ const SUFFIXES: [&str; 5] = ["", "d", "-dbg", "t", "td"];
 /// exist yet.
 const MINORS: std::ops::Range<u32> = 13..22;
 
-/// Every Python on `PATH`, and every one that uv or pyenv has installed: each installation once, newest version name
-/// first. A file that is not a supported CPython is listed once, with the reason. An older `python3` next to a supported
-/// one is such a reason, not a failure.
+/// Every Python on `PATH`, each installation once, newest version name first. A file that is not a supported CPython is
+/// listed once, with the reason. An older `python3` next to a supported one is such a reason, not a failure.
 #[must_use]
-pub fn installed() -> Vec<Result<Build, BuildError>> {
-    let versions = MINORS.rev().map(|minor| format!("python3.{minor}"));
-    let names = versions.clone().chain(["python3".to_owned()]);
+pub fn on_path() -> Vec<Result<Build, BuildError>> {
+    let names = versions().chain(["python3".to_owned()]);
     let names = names.flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
     let names = names.chain(["python".to_owned()]);
-    let on_path = names.flat_map(|name| which::which_all(name).into_iter().flatten());
-    // A newer CPython is a reason to look, an older one is not.
-    let elsewhere = versions.flat_map(|name| {
-        let files = folders().into_iter().flat_map(installations);
-        files.map(move |folder| folder.join("bin").join(&name)).filter(|file| file.is_file())
-    });
-    let paths: Vec<_> = on_path.chain(elsewhere).collect();
+    probed(names.flat_map(|name| which::which_all(name).into_iter().flatten()).collect())
+}
+
+/// Every CPython since 3.13 that uv or pyenv has installed, each installation once, newest version first.
+#[must_use]
+pub fn installed() -> Vec<Result<Build, BuildError>> {
+    let file = |folder: PathBuf, name: &str| folder.join("bin").join(name);
+    let of_version = |name: String| {
+        let all = folders().into_iter().flat_map(installations);
+        all.map(move |folder| file(folder, &name)).filter(|file| file.is_file())
+    };
+    probed(versions().flat_map(of_version).collect())
+}
+
+fn versions() -> impl Iterator<Item = String> {
+    MINORS.rev().map(|minor| format!("python3.{minor}"))
+}
+
+fn probed(paths: Vec<PathBuf>) -> Vec<Result<Build, BuildError>> {
     // One launcher file may start another version for each of its names, so only the answers identify the
     // installations.
     let probed: Vec<_> = paths.par_iter().map(|path| probe(path)).collect();

@@ -7,8 +7,8 @@ use framewalk::layout::CacheFields;
 use thiserror::Error;
 
 use super::{
-    Build, BuildError, BuildOptions, BuildVariant, FetchError, FetchProgress, fetch, fetched, installed, probe,
-    probe_with, rows,
+    Build, BuildError, BuildOptions, BuildVariant, FetchError, FetchProgress, fetch, fetched, installed, on_path,
+    probe, probe_with, rows,
 };
 
 /// The builds a run tests, and the ones it leaves out.
@@ -41,9 +41,9 @@ pub enum SelectError {
     },
 }
 
-/// Selects exactly `pythons` if any are given, else all supported builds on `PATH` and those that uv and pyenv installed. If none of those has a frame cache,
-/// the builds in `cache` are added; they are fetched first if they are missing. `options` are about the layouts of
-/// `pythons`.
+/// Selects exactly `pythons` if any are given, else all supported builds on `PATH` and the builds with a frame cache that
+/// uv and pyenv installed. If none of those has a frame cache, the builds in `cache` are added; they are fetched first if
+/// they are missing. `options` are about `pythons`.
 ///
 /// # Errors
 /// One of `pythons` cannot be tested, or no build with a frame cache is available.
@@ -59,12 +59,20 @@ pub fn select(
         builds.push(usable(probe_with(python, options))?);
     }
     if pythons.is_empty() {
-        for found in installed() {
+        for found in on_path() {
             match usable(found) {
                 Ok(build) => builds.push(build),
                 Err(error) => skipped.push(error),
             }
         }
+        // Versions without a frame cache are tested where the user's PATH names them.
+        let is_new = |build: &Build| builds.iter().all(|other: &Build| other.executable != build.executable);
+        let newer: Vec<Build> = installed()
+            .into_iter()
+            .filter_map(|found| usable(found).ok())
+            .filter(|build| build.frame_cache() != CacheFields::Absent && is_new(build))
+            .collect();
+        builds.extend(newer);
         if !builds.iter().any(|build| build.frame_cache() != CacheFields::Absent) {
             let had = fetched(cache).is_some();
             let failed = |source| SelectError::Fetch { cache: cache.to_path_buf(), source: Box::new(source) };
