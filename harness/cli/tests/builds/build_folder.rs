@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framediff::cli::exit;
+use process::build::{Companion, OrderSource, Silent, fetch_companion, probe};
 
 use crate::common;
 use crate::common::command::{Outcome, Running, framediff};
@@ -46,6 +47,10 @@ fn made_in(checkout: &Path) -> PathBuf {
     build
 }
 
+fn cache() -> PathBuf {
+    process::build::cache_folder(None).unwrap()
+}
+
 /// Runs `check` the way a core developer would, from within the build folder.
 fn checked(build: &Path) -> Outcome {
     let words = ["check", "--python", "./python", "--jit", "off", "--lane", "stopped", "--family", "recursion"];
@@ -63,6 +68,28 @@ fn a_build_folder_next_to_its_checkout_can_be_tested() {
     let document = outcome.document();
     assert!(document.builds[0].python.starts_with(&build), "{:?}", document.builds);
     assert!(document.table.iter().all(|line| line.tally.accepted() > 0), "{:?}", document.table);
+}
+
+#[test]
+fn the_order_of_the_offsets_is_read_from_the_checkout() {
+    let checkout = tempfile::tempdir().unwrap();
+    let python = made_in(checkout.path()).join("python");
+    let headers = fetch_companion(Companion::Headers, common::release().version, &cache(), &mut Silent).unwrap();
+    let internal = checkout.path().join("Include/internal");
+    fs::create_dir_all(&internal).unwrap();
+    let header = internal.join("pycore_debug_offsets.h");
+    let text = fs::read_to_string(headers.join("python3.15/internal/pycore_debug_offsets.h")).unwrap();
+    fs::write(&header, &text).unwrap();
+    let layout = probe(&python).unwrap().layout.unwrap();
+    let OrderSource::Header(found) = &layout.source else { panic!("{layout}") };
+    assert_eq!(found.canonicalize().unwrap(), header.canonicalize().unwrap());
+
+    // The checkout was updated, and the interpreter was not built again.
+    let word = "        uint64_t current_frame;\n";
+    fs::write(&header, text.replace(word, &format!("        uint64_t brand_new;\n{word}"))).unwrap();
+    let error = probe(&python).unwrap().usable().unwrap_err().to_string();
+    assert!(error.contains("pycore_debug_offsets.h and the built-in table disagree"), "{error}");
+    assert!(error.contains("thread_state.brand_new") && error.contains("thread_state.current_frame"), "{error}");
 }
 
 #[test]
