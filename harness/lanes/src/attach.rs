@@ -111,6 +111,7 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
             jit: false,
             arguments: Vec::new(),
             frame_cache: layout.frame_cache().to_string(),
+            layout: build.proof(),
         }],
         plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
         seed: 0,

@@ -97,7 +97,11 @@ pub(super) fn replay(
     }
     let fingerprint = record.finding.fingerprint();
     again.until = Some(fingerprint.clone());
-    again.source = BuildSource { python: vec![row.build.python.clone()], ..arguments.source.clone() };
+    again.source = BuildSource {
+        python: vec![row.build.python.clone()],
+        python_arg: bundle.about.interpreter.arguments.clone(),
+        ..arguments.source.clone()
+    };
     again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
     again.budget = arguments.budget;
     let Checked { ending, summary } = run_check(&again)?;

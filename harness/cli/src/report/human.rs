@@ -10,7 +10,7 @@ use model::invariants::Violation;
 use model::lane::Lane;
 use model::oracle::distribution::Bias;
 use model::run::baseline::{AgainstBase, BaseComparison};
-use model::run::cell::{CellId, NotRun};
+use model::run::cell::{CellId, NotRun, Row};
 use model::run::comparison::Fate;
 use model::run::distinct::DistinctViolation;
 use model::run::document::{Document, NotRunCell};
@@ -37,6 +37,10 @@ pub fn render(document: &Document, look: Look) -> String {
     let shards = document.part.as_ref().map(shards).unwrap_or_default();
     let stops = document.stops.map(|stops| format!(", {stops} stops")).unwrap_or_default();
     let _ = writeln!(out, "seed {}, budget {budget}{stops}{shards}\n", document.seed);
+    for line in proofs(document) {
+        paragraph(&mut out, "", &line, look.width);
+        out.push('\n');
+    }
     table::render(&mut out, &document.table, look);
     if !document.table.is_empty() {
         paragraph(&mut out, "", &table::legend(&document.table), look.width);
@@ -51,6 +55,12 @@ pub fn render(document: &Document, look: Look) -> String {
     remarks(&mut out, &document.judgement, look);
     verdict(&mut out, document, look);
     out
+}
+
+/// How the layout of each build was proved, where that was needed.
+pub(super) fn proofs(document: &Document) -> Vec<String> {
+    let proof = |row: &Row| Some(format!("{}: {}", row.name, row.layout.as_ref()?));
+    document.builds.iter().filter_map(proof).collect()
 }
 
 /// The shards that the report covers, unless there is only one.

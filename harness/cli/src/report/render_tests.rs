@@ -33,6 +33,14 @@ fn plain(events: &[Event]) -> String {
 }
 
 #[test]
+fn the_proof_of_a_layout_is_in_every_report_for_people() {
+    let mut document = Document::from(&summary(&run(Vec::new()), false));
+    document.builds[0].layout = Some("order from DWARF, 41 words proved".to_owned());
+    let text = human::render(&document, Look { width: 80, colour: false });
+    assert!(text.contains("3.15.2 release JIT: order from DWARF, 41 words proved"), "{text}");
+}
+
+#[test]
 fn a_pipe_gets_plain_text_in_eighty_columns() {
     let text = plain(&everything());
     for line in text.lines() {

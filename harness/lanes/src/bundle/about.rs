@@ -62,6 +62,9 @@ pub struct InterpreterIdentity {
     pub flavour: String,
     /// Whether the JIT is on.
     pub jit: bool,
+    /// Its arguments before the program, for example `-X perf`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
     /// Its `sys.version`; `None` if it could not be asked.
     pub sys_version: Option<String>,
     /// The linker's build id of the file that holds `_PyRuntime`.
@@ -80,6 +83,7 @@ impl InterpreterIdentity {
             version: build.full_version(),
             flavour: build.kind(),
             jit: row.jit == JitMode::On,
+            arguments: build.arguments.clone(),
             sys_version: told.map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
             build_id: build_id(&build.image),
             sha256: digest::of_file(&build.image).ok(),

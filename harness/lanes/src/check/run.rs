@@ -92,6 +92,7 @@ pub fn reported(row: &BuildVariant) -> ReportedRow {
         jit: row.jit == JitMode::On,
         arguments: row.build.arguments.clone(),
         frame_cache: row.build.frame_cache().to_string(),
+        layout: row.build.proof(),
     }
 }
 

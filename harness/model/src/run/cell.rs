@@ -29,6 +29,10 @@ pub struct Row {
     pub arguments: Vec<String>,
     /// The kind of frame cache that this build has.
     pub frame_cache: String,
+    /// Where the order of its offsets was found, and how many words were proved on a live process; `None` for a known
+    /// final release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
 }
 
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -29,6 +29,7 @@ pub fn row() -> Row {
         jit: true,
         arguments: Vec::new(),
         frame_cache: "anchor and sequence".into(),
+        layout: None,
     }
 }
 

@@ -91,7 +91,9 @@ pub struct ProvedLayout {
 impl fmt::Display for ProvedLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "order from {}", self.source)?;
-        self.proved.map_or(Ok(()), |words| write!(f, ", {words} words proved"))
+        self.proved.map_or(Ok(()), |words| write!(f, ", {words} words proved"))?;
+        let lacks_status = self.layout.thread.cache.is_some() && self.layout.thread.status.is_none();
+        f.write_str(if lacks_status { ", without the words of a thread's status, which is not checked" } else { "" })
     }
 }
 
@@ -155,6 +157,12 @@ impl Build {
     pub fn options_for_copies(&self) -> BuildOptions {
         let proved = self.layout.as_ref().map(|proved| proved.layout).into_iter().collect();
         BuildOptions { header: self.layout_header.clone(), proved, arguments: self.arguments.clone() }
+    }
+
+    /// How its layout was proved, if that was needed.
+    #[must_use]
+    pub fn proof(&self) -> Option<String> {
+        self.layout.as_ref().ok().filter(|layout| layout.proved.is_some()).map(ToString::to_string)
     }
 
     /// The interpreter with its arguments.

@@ -97,8 +97,7 @@ pub fn select(
 
 /// The note on a layout that had to be proved.
 fn of_layout(build: &Build) -> Option<String> {
-    let layout = build.layout.as_ref().ok().filter(|layout| layout.proved.is_some())?;
-    Some(format!("{} {}: {layout}", build.full_version(), build.kind()))
+    Some(format!("{} {}: {}", build.full_version(), build.kind(), build.proof()?))
 }
 
 /// Notes on how testing a build with sanitizers differs.

@@ -33,7 +33,7 @@ pub(super) fn section(document: &Document) -> Markup {
         dl {
             dt { "seed, budget" } dd { (document.seed) ", " (humantime::format_duration(document.budget)) }
             @for row in document.builds.iter().take(MOST) {
-                dt { (shown(&row.name)) } dd { code { (shown(&row.python.display().to_string())) } span.muted { " (" (shown(&row.frame_cache)) ")" } }
+                dt { (shown(&row.name)) } dd { code { (shown(&row.python.display().to_string())) } span.muted { " (" (shown(&row.frame_cache)) @if let Some(layout) = &row.layout { "; " (shown(layout)) } ")" } }
             }
         }
         h3 { "Matrix" }
