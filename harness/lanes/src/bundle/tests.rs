@@ -19,6 +19,7 @@ fn about() -> About {
         interpreter: InterpreterIdentity {
             version: "3.15.2".into(),
             flavour: "release".into(),
+            arguments: Vec::new(),
             jit: false,
             sys_version: None,
             build_id: Some("ab".into()),
