@@ -17,8 +17,8 @@ use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
 use process::build::{BuildError, BuildOptions, BuildVariant, SelectError};
 
-use crate::cli::check::{self, Extent};
 use crate::cli::check_arguments::{Check, Selection};
+use crate::cli::check_run::{self, Extent};
 use crate::cli::output::{Failure, tell};
 use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::report::progress::Progress;
@@ -155,7 +155,7 @@ impl Base {
         }
         // A header is that of the change. The base has the same one if it has none of its own: the layout is proved.
         let named = arguments.source.options();
-        let rows = |options: &BuildOptions| check::rows(arguments, std::slice::from_ref(&self.path), options);
+        let rows = |options: &BuildOptions| check_run::rows(arguments, std::slice::from_ref(&self.path), options);
         let found = match rows(&BuildOptions { header: None, ..named.clone() }) {
             Err(error) if named.header.is_some() && is_of_layout(&error) => rows(&named),
             found => found,
@@ -200,7 +200,7 @@ impl Base {
         tell(&format!("note: the base runs first: {}", names.join(", ")));
         let mut run =
             BaseRun { summary: Summary::new(rules.clone()), progress: Progress::on_stderr(rules.known.clone()) };
-        check::run_on(arguments, &base, extent, &rules.known, &mut run)?;
+        check_run::run_on(arguments, &base, extent, &rules.known, &mut run)?;
         Ok(Tested::Yes(Box::new(Document::from(&run.summary))))
     }
 }

@@ -12,6 +12,7 @@ mod bundles;
 mod cases;
 mod check;
 pub mod check_arguments;
+mod check_run;
 pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;

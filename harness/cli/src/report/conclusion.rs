@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
 use model::oracle::tally::Tally;
-use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, Inconclusive};
-use model::run::comparison::Fate;
+use model::run::change::{AgainstBase, BaseComparison, Fate};
 use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
 use model::run::group::Group;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use framewalk::printable::{clean, excerpt};
-use model::run::comparison::Fate;
+use model::run::change::Fate;
 use model::run::document::Document;
 use model::run::group::Group;
 use model::run::results::Results;

@@ -9,9 +9,8 @@ use framewalk::sample::WalkerKind;
 use model::invariants::Violation;
 use model::lane::Lane;
 use model::oracle::distribution::Bias;
-use model::run::baseline::{AgainstBase, BaseComparison};
 use model::run::cell::{CellId, NotRun, Row};
-use model::run::comparison::Fate;
+use model::run::change::{AgainstBase, BaseComparison, Fate};
 use model::run::distinct::DistinctViolation;
 use model::run::document::{Document, NotRunCell};
 use model::run::finding::{Finding, Possible};
@@ -21,7 +20,7 @@ use model::run::phases::Phases;
 use model::run::verdict::{Judgement, Verdict};
 
 use crate::report::text::{Look, paragraph, plural};
-use crate::report::{compare, conclusion, table};
+use crate::report::{changes, conclusion, table};
 
 /// Longer stacks are printed without their middle. The JSON document has them in full.
 const LEAF_END: usize = 10;
@@ -227,7 +226,7 @@ fn against_base(out: &mut String, document: &Document, look: Look) {
 pub(super) fn changes(document: &Document, baseline: &BaseComparison, width: u16) -> String {
     let mut out = String::new();
     for change in &baseline.comparison.changes {
-        compare::human::change(&mut out, change, Fate::against_base, width);
+        changes::change(&mut out, change, Fate::against_base, width);
         if !change.fails && change.fate == Fate::New {
             paragraph(&mut out, "  advice     ", AgainstBase::NotProved.words(), width);
         }

@@ -6,6 +6,7 @@
 //! render it and other documents that were [`saved`]. Each explanation has one source: [`group`](model::run::group) finds the probable
 //! cause of violations, [`words`](model::run::words) says what broke, and [`conclusion`] says what the verdict means.
 
+mod changes;
 pub mod compare;
 pub mod conclusion;
 pub mod explain;

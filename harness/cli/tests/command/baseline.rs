@@ -7,8 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use framediff::cli::exit;
-use model::run::baseline::AgainstBase;
-use model::run::comparison::Fate;
+use model::run::change::{AgainstBase, Fate};
 use model::run::document::Document;
 use model::run::verdict::Verdict;
 use serde_json::Value;

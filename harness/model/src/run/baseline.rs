@@ -3,51 +3,15 @@
 use std::collections::BTreeMap;
 
 use framewalk::sample::WalkerKind;
-use serde::{Deserialize, Serialize};
 
 use crate::lane::Lane;
 use crate::run::bounds::LiveBounds;
 use crate::run::cell::Row;
-use crate::run::comparison::{self, Change, ComparableReport, ReportComparison, undescribed_key};
+use crate::run::change::{AgainstBase, BaseComparison, Change, ReportComparison};
+use crate::run::comparison::{self, ComparableReport, undescribed_key};
 use crate::run::distinct::DistinctViolation;
 use crate::run::document::Document;
 use crate::run::verdict::{Doubt, Failure, Judgement, LineVerdict};
-
-/// The base of a run, and how the run differs from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseComparison {
-    /// The base as it was given: an interpreter, or the report of a run.
-    pub base: String,
-    /// The builds of the base, one entry for each run mode.
-    pub builds: Vec<Row>,
-    /// How the failures changed.
-    #[serde(flatten)]
-    pub comparison: ReportComparison,
-}
-
-/// What the base says of a violation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AgainstBase {
-    /// The base does not show it, and could have.
-    New,
-    /// The base shows it, too.
-    AlsoInBase,
-    /// The base does not show it, but that proves nothing: it is seen by chance, or the base did not look for it.
-    NotProved,
-}
-
-impl AgainstBase {
-    /// The words for it in reports.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::New => "new in this change",
-            Self::AlsoInBase => "also in the base",
-            Self::NotProved => "not seen in the base, which proves nothing",
-        }
-    }
-}
 
 /// Why a base with these builds cannot be compared with a run on `rows`: each row needs one of its kind in the base.
 #[must_use]

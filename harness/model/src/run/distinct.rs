@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::baseline::AgainstBase;
 use crate::run::cell::CellId;
+use crate::run::change::AgainstBase;
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::known::KnownFailure;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::run::baseline::BaseComparison;
 use crate::run::cell::{CellId, CellOutcome, NotRun, Row};
 use crate::run::cell_report::CellReport;
+use crate::run::change::BaseComparison;
 use crate::run::distinct::{DistinctViolation, NotSeen};
 use crate::run::group::Group;
 use crate::run::line::Line;

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod bounds;
 pub mod cell;
 pub mod cell_report;
+pub mod change;
 pub mod comparison;
 pub mod distinct;
 pub mod document;

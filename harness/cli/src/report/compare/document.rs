@@ -1,6 +1,6 @@
 //! The document of a comparison of two reports.
 
-use model::run::comparison::ReportComparison;
+use model::run::change::ReportComparison;
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 

@@ -2,13 +2,12 @@
 
 mod comparable;
 pub mod document;
-pub(super) mod human;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
-use model::run::comparison::ReportComparison;
+use model::run::change::ReportComparison;
 use model::run::known::{KnownError, KnownFailures};
 use thiserror::Error;
 

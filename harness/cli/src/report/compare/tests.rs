@@ -7,14 +7,13 @@ use framewalk::sample::WalkerKind;
 use model::lane::Lane;
 use model::oracle::tally::Tally;
 use model::run::cell::{CellOutcome, NotRun};
+use model::run::change::{Fate, ReportComparison};
 use model::run::document::Document;
 use model::run::event::Event;
 use model::run::fixtures;
 use model::run::fixtures::{cache_worse, cell, finding, run, summary, with_tally};
 use model::run::verdict::Verdict;
 use tempfile::TempDir;
-
-use model::run::comparison::{Fate, ReportComparison};
 
 use crate::report::compare::{self, compare};
 use crate::report::fixtures::search as search_of;

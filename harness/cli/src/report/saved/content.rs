@@ -5,7 +5,7 @@ use lab::bench;
 use lab::bench::document::BenchDocument;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantsReport, Score};
-use model::run::comparison::Fate;
+use model::run::change::Fate;
 use model::run::document::Document;
 use model::run::known::KnownFailure;
 use model::run::results::Results;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::Companion;
-
 use super::super::BuildError;
+use super::Companion;
 
 /// Why a fetch failed. Files it had fetched by then stay in the folder for the next run.
 #[derive(Debug, Error)]

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use framewalk::printable::clean;
+use model::run::change::{Change, Fate};
 
-use model::run::comparison::{Change, Fate};
-
-use super::document::ComparisonDocument;
+use crate::report::compare::document::ComparisonDocument;
 use crate::report::text::{paragraph, plural};
 
 /// At most this many places are listed.
