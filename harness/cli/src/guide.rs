@@ -64,6 +64,20 @@ mod tests {
         graph
     }
 
+    #[test]
+    fn every_dependency_has_its_reason_in_the_guide() {
+        let (manifest, text) = (include_str!("../../../Cargo.toml"), include_str!("../../guide/architecture.md"));
+        let table =
+            manifest.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+        let foreign = table.lines().filter(|line| !line.contains("path ="));
+        let names: BTreeSet<&str> = foreign.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name).collect();
+        let reasons = text.split("## Dependencies").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+        let rows = reasons.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let listed: BTreeSet<&str> =
+            rows.flat_map(|cell| cell.split(", ")).filter(|it| !["crate", "---"].contains(it)).collect();
+        assert_eq!(names, listed);
+    }
+
     /// The crates and their imports, as cargo reports them. Crates go by the names of their folders, `framewalk` by
     /// its own.
     fn imports(manifest: &Path) -> Graph {
