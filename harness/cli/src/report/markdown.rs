@@ -28,7 +28,15 @@ pub fn render(all: &[Saved], limit: usize) -> String {
         out.push(&format!("{}\n\n", inline(&one.report().in_short())));
         match &one.content {
             Content::Check(document) => check(&mut out, document),
-            _ => out.push(&folded("the whole report", &one.report().human(Look { width: WIDTH, colour: false }))),
+            Content::Mutants(_)
+            | Content::Bench(_)
+            | Content::Searches(_)
+            | Content::Results(_)
+            | Content::Comparison(_)
+            | Content::Explanation(_)
+            | Content::Case(_) => {
+                out.push(&folded("the whole report", &one.report().human(Look { width: WIDTH, colour: false })))
+            }
         }
     }
     let Bounded { mut text, left_out, .. } = out;

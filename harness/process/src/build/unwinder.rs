@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use framewalk::layout::{CacheFields, WordOrder};
+use framewalk::printable::excerpt;
 
 use super::{Build, BuildVariant, ask};
 
@@ -53,13 +54,12 @@ fn is_reordered(build: &Build) -> bool {
 
 /// What the answer to [`ATTACH`] means. Other errors than that of another version are for the tests to find.
 fn why(python: &Path, answer: io::Result<Vec<u8>>, is_reordered: bool) -> Option<WithoutUnwinder> {
-    let printable = |text: &str| text.chars().filter(|character| !character.is_control()).take(300).collect::<String>();
     let python = python.display();
     match answer {
         Ok(text) => {
             let text = String::from_utf8_lossy(&text);
             let is_refused = text.starts_with(OTHER_VERSION) || is_reordered && text.starts_with(OTHER_ORDER);
-            let refused = is_refused.then(|| printable(&text))?;
+            let refused = is_refused.then(|| excerpt(&text))?;
             Some(WithoutUnwinder::OfOtherVersion(format!(
                 "the unwinder of {python} (_remote_debugging) was compiled for another interpreter, so CPython's walkers do \
                  not run: {refused}"
@@ -68,7 +68,7 @@ fn why(python: &Path, answer: io::Result<Vec<u8>>, is_reordered: bool) -> Option
         Err(error) => Some(WithoutUnwinder::Broken(format!(
             "{python} cannot import its unwinder (_remote_debugging), so CPython's walkers do not run: {}; reinstall \
              the build",
-            printable(&error.to_string())
+            excerpt(&error.to_string())
         ))),
     }
 }

@@ -107,7 +107,12 @@ fn add_mutants(report: &mut ComparableReport, row: &str, mutants: &[MutantReport
         let survived = match mutant.judged {
             Judged::Killed(_) => false,
             Judged::Survived { .. } => true,
-            _ => continue,
+            Judged::Equivalent { .. }
+            | Judged::NotViable { .. }
+            | Judged::Died { .. }
+            | Judged::Inconclusive { .. } => {
+                continue;
+            }
         };
         add_result(report, row, format!("{} survived", mutant.mutant), survived);
     }

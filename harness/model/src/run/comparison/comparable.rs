@@ -165,7 +165,27 @@ fn rate(violation: &Violation) -> Option<String> {
         _ if is_of_row(violation) => None,
         Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => Some(what.clone()),
         Violation::LessThanReleased { .. } => Some(HITS.to_owned()),
-        _ => None,
+        Violation::Existence { .. }
+        | Violation::Legality { .. }
+        | Violation::Agreement { .. }
+        | Violation::RejectedWhileStopped { .. }
+        | Violation::Account { .. }
+        | Violation::SequenceDecreased { .. }
+        | Violation::AnchorOffChain { .. }
+        | Violation::AnchorMiscounted { .. }
+        | Violation::AnchorOnDeadShim { .. }
+        | Violation::AnchorOnSuspendedGenerator { .. }
+        | Violation::WrittenWhileNull { .. }
+        | Violation::AnchorLeft { .. }
+        | Violation::AnchorNotCleared { .. }
+        | Violation::AnchorNotWritten { .. }
+        | Violation::HitMissed { .. }
+        | Violation::Counters { .. }
+        | Violation::AnchorWrittenInVain { .. }
+        | Violation::Told { .. }
+        | Violation::UnwinderDied { .. }
+        | Violation::UnwinderHung
+        | Violation::Cost { .. } => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Compares what is read through a layout with what the target said.
 
 use std::collections::BTreeSet;
-use std::fmt::{Debug, LowerHex};
+use std::fmt::Debug;
 
 use framewalk::layout::Layout;
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::printable::excerpt;
 
 use super::WrongWord;
 use crate::memory::ProcessMemory;
@@ -64,37 +65,31 @@ impl Reader<'_> {
         read: T,
         said: T,
     ) -> Result<(), WrongWord> {
-        if read != said {
-            return Err(WrongWord { words, read: short(&format!("{read:?}")), said: short(&format!("{said:?}")) });
-        }
-        self.proved.extend(words.split(' '));
-        Ok(())
+        self.prove(words, read == said, || [format!("{read:?}"), format!("{said:?}")])
     }
 
     /// [`Reader::same`] for addresses.
-    pub(super) fn same_address<T: PartialEq + LowerHex>(
-        &mut self,
-        words: &'static str,
-        read: T,
-        said: T,
-    ) -> Result<(), WrongWord> {
-        if read != said {
-            return Err(WrongWord { words, read: format!("{read:#x}"), said: format!("{said:#x}") });
-        }
-        self.proved.extend(words.split(' '));
-        Ok(())
+    pub(super) fn same_address(&mut self, words: &'static str, read: Address, said: Address) -> Result<(), WrongWord> {
+        self.prove(words, read == said, || [read, said].map(|address| format!("{address:#x}")))
     }
 
     /// Proves that a structure is not larger than the memory that it has.
     pub(super) fn at_most(&mut self, word: &'static str, size: u64, room: u64) -> Result<(), WrongWord> {
-        if size > room {
-            return Err(WrongWord {
-                words: word,
-                read: format!("{size} bytes"),
-                said: format!("{room} bytes at most"),
-            });
+        self.prove(word, size <= room, || [format!("{size} bytes"), format!("{room} bytes at most")])
+    }
+
+    /// Proves `words` if `is_right`. Otherwise `values` are what was read and what the target said.
+    fn prove(
+        &mut self,
+        words: &'static str,
+        is_right: bool,
+        values: impl FnOnce() -> [String; 2],
+    ) -> Result<(), WrongWord> {
+        if !is_right {
+            let [read, said] = values().map(|value| excerpt(&value));
+            return Err(WrongWord { words, read, said });
         }
-        self.proved.insert(word);
+        self.proved.extend(words.split(' '));
         Ok(())
     }
 
@@ -121,13 +116,4 @@ impl Reader<'_> {
 
 fn unreadable(words: &'static str, error: &MemoryError) -> WrongWord {
     WrongWord { words, read: error.to_string(), said: "something readable".to_owned() }
-}
-
-/// A value for a message.
-fn short(text: &str) -> String {
-    const LONGEST: usize = 120;
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
 }

@@ -6,6 +6,7 @@ use framewalk::frame::Frame;
 use framewalk::memory::Address;
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
+use model::digest::hexadecimal;
 
 use super::WrongWord;
 use super::facts::{Facts, FrameFact};
@@ -205,8 +206,7 @@ impl Reader<'_> {
             self.same("bytes_object.ob_size", size, fact.table.len() as u64 / 2)?;
             let start = fact.linetable.wrapping_add(code.bytes_data);
             let table = self.bytes("bytes_object.ob_sval", start, fact.table.len() / 2)?;
-            let table: String = table.iter().map(|byte| format!("{byte:02x}")).collect();
-            self.same("bytes_object.ob_sval", table.as_str(), fact.table.as_str())?;
+            self.same("bytes_object.ob_sval", hexadecimal(&table).as_str(), &fact.table)?;
         }
         Ok(())
     }

@@ -85,9 +85,6 @@ pub fn fetch_companion_from(
     progress: &mut dyn FetchProgress,
 ) -> Result<PathBuf, FetchError> {
     let wanted = wanted(companion, version, cache)?;
-    if let Some(folder) = present(companion, cache, &wanted) {
-        return Ok(folder);
-    }
     let result = locked(archive, companion, &wanted, cache, progress);
     progress.finish();
     result.map_err(|error| error.or_full_disk(cache))
