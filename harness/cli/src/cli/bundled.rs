@@ -22,9 +22,9 @@ use crate::cli::check::{Checked, run_check};
 use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
-use crate::cli::replay_command::quote_path;
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
 use crate::cli::{folder, snapshots};
+use crate::report::shell::quote_path;
 
 /// Writes the program in a bundle to `folder`, under its own file name. No other name in a bundle becomes a path, and
 /// this one cannot leave the folder.

@@ -1,6 +1,6 @@
 //! Makes bundles of failures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -35,41 +35,45 @@ const STOPS: u32 = 6;
 /// run.
 const MOST_SCHEDULES: usize = 4;
 
-/// Makes a bundle of each distinct violation of a run of `check`. Failing schedules get a bundle only if they are new,
-/// and only the shortest ones do.
+/// Makes a bundle of each distinct violation of a run of `check`, and names it in the document. Failing schedules get a
+/// bundle only if they are new, and only the shortest ones do.
 pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
     program: Option<&UserProgram>,
     rows: &[BuildVariant],
-    document: &Document,
+    document: &mut Document,
     interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
     let weakenings = &arguments.selection.weaken;
     let mut cases = Vec::new();
     // Against a base, what is not new needs no bundle.
-    let is_new = |violation: &&DistinctViolation| violation.against_base.is_none() || violation.fails(false);
-    for violation in document.violations.iter().filter(is_new) {
+    let is_new = |violation: &&mut DistinctViolation| violation.against_base.is_none() || violation.fails(false);
+    for violation in document.violations.iter_mut().filter(is_new) {
         let finding = &violation.first;
+        let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
         if let Violation::Existence { case, .. } = &finding.violation {
             if violation.fails(false) {
-                cases.push((case.parse::<SteppedCase>()?, finding.row.as_str()));
+                cases.push((case.parse::<SteppedCase>()?, row, &mut violation.bundle));
             }
             continue;
         }
-        let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
         let again = Again::of(finding, program, arguments.size.overrides(), weakenings.clone());
         let Some(again) = again else { continue };
         let bundle = of_violation(row, violation, again, program, interrupted)?;
-        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+        violation.bundle = Some(saved(&bundle, folder)?);
     }
-    cases.sort_by_key(|(case, _)| (case.schedule.moves.len(), case.schedule.total_steps()));
-    for (case, row) in cases.into_iter().take(MOST_SCHEDULES) {
-        let Some(row) = rows.iter().find(|known| known.name == row) else { continue };
-        let bundle = of_case(case, row, interrupted)?;
-        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+    cases.sort_by_key(|(case, ..)| (case.schedule.moves.len(), case.schedule.total_steps()));
+    for (case, row, place) in cases.into_iter().take(MOST_SCHEDULES) {
+        *place = Some(saved(&of_case(case, row, interrupted)?, folder)?);
     }
     Ok(())
+}
+
+fn saved(bundle: &Bundle, folder: &Path) -> Result<PathBuf, Failure> {
+    let path = bundle.save(folder)?;
+    tell(&format!("bundle: {}", path.display()));
+    Ok(path)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -27,9 +27,9 @@ use crate::cli::bundled;
 use crate::cli::exit::Ending;
 use crate::cli::explanation::{Ready, explanation};
 use crate::cli::output::{Failure, print, tell};
-use crate::cli::replay_command::quote;
 use crate::cli::shared_arguments::{BuildSource, Format};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
+use crate::report::shell::quote;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::Look;
 
