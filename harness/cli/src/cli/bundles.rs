@@ -1,5 +1,6 @@
 //! Makes bundles of failures.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use model::invariants::Violation;
 use model::lane::Lane;
 use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
+use model::run::finding::Fingerprint;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
 use process::build::BuildVariant;
@@ -46,6 +48,14 @@ pub(super) fn of_check(
     interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
     let weakenings = &arguments.selection.weaken;
+    let headlines: BTreeMap<Fingerprint, String> = document
+        .grouped()
+        .iter()
+        .flat_map(|group| {
+            let all = group.violations(&document.violations);
+            all.map(|violation| (violation.fingerprint.clone(), group.headline.clone())).collect::<Vec<_>>()
+        })
+        .collect();
     let mut cases = Vec::new();
     // Against a base, what is not new needs no bundle.
     let is_new = |violation: &&mut DistinctViolation| violation.against_base.is_none() || violation.fails(false);
@@ -60,7 +70,8 @@ pub(super) fn of_check(
         }
         let again = Again::of(finding, program, arguments.size.overrides(), weakenings.clone());
         let Some(again) = again else { continue };
-        let bundle = of_violation(row, violation, again, program, interrupted)?;
+        let headline = headlines.get(&violation.fingerprint).cloned();
+        let bundle = of_violation(row, violation, headline, again, program, interrupted)?;
         violation.bundle = Some(saved(&bundle, folder)?);
     }
     cases.sort_by_key(|(case, ..)| (case.schedule.moves.len(), case.schedule.total_steps()));
@@ -107,7 +118,7 @@ pub(super) fn of_stepped(
         measured: None,
         warm_up: RigPlan::new(&row.build, file.case.walker).warm_up,
     };
-    Ok(match python_file(file, duty) {
+    Ok(match python_file(file, &[], duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),
         // Without this file, `replay` still shows the failure.
         Err(_) => bundle,
@@ -122,6 +133,7 @@ fn of_case(_: SteppedCase, _: &BuildVariant, _: &'static AtomicBool) -> Result<B
 fn of_violation(
     row: &BuildVariant,
     violation: &DistinctViolation,
+    headline: Option<String>,
     again: Again,
     program: Option<&UserProgram>,
     interrupted: &AtomicBool,
@@ -140,6 +152,7 @@ fn of_violation(
         finding: violation.first.clone(),
         count: violation.count,
         known: violation.known.as_ref().map(|known| known.id.clone()),
+        headline,
         again,
     };
     let bundle = Bundle::new(About::new(violation.fingerprint.to_string(), row))

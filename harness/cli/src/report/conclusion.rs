@@ -55,7 +55,8 @@ pub fn sentence(document: &Document, listed: &str) -> String {
 #[must_use]
 pub fn grounds(document: &Document) -> Vec<String> {
     let Judgement { verdict, failures, .. } = &document.judgement;
-    let mut grounds: Vec<String> = document.grouped().iter().filter(|group| group.fails).map(|group| broke(document, group)).collect();
+    let mut grounds: Vec<String> =
+        document.grouped().iter().filter(|group| group.fails).map(|group| broke(document, group)).collect();
     let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     grounds.extend(undescribed.map(ToString::to_string));
     let doubts = doubts(document);

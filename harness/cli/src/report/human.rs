@@ -376,6 +376,6 @@ fn verdict(out: &mut String, document: &Document, look: Look) {
         paragraph(out, "broke      ", broke, look.width);
         paragraph(out, "new        ", new, look.width);
         // Never wrapped, because the line is meant to be copied.
-        let _ = writeln!(out, "{}{}", "show it    ", look.bold(&clean(command)));
+        let _ = writeln!(out, "show it    {}", look.bold(&clean(command)));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use model::schedule::cast::ProfilerScript;
 use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::fingerprint::CacheAnswer;
 use model::schedule::replay::ScheduleReplay;
@@ -31,6 +32,8 @@ const POINTS: usize = 16 << 20;
 pub struct Difference {
     /// The program.
     pub workload: Workload,
+    /// Who took which sample.
+    pub cast: ProfilerScript,
     /// The number of samples.
     pub samples: u32,
     /// Where the target moved.
@@ -46,12 +49,7 @@ pub struct Difference {
 /// The same plan with a target that stands still during samples and moves from gate to gate.
 #[must_use]
 pub fn at_rest(plan: &RigPlan) -> RigPlan {
-    RigPlan {
-        movement: movement(Mode::GatedRounds),
-        tearing: false,
-        still: AccessKind::ALL.into(),
-        ..plan.clone()
-    }
+    RigPlan { movement: movement(Mode::GatedRounds), tearing: false, still: AccessKind::ALL.into(), ..plan.clone() }
 }
 
 /// Searches for a schedule on which `changed` fails and `base` does not. If there is none, any schedule on which their
@@ -67,6 +65,7 @@ pub fn difference(
     until: Until<'_>,
 ) -> Result<Option<Difference>, RigError> {
     let workload = generate(family, Mode::GatedRounds, &SMALL.within_bounds(family), seed);
+    let cast = changed.cast.clone();
     let mut changed = Rig::launch(at_rest(changed), workload.clone())?;
     let mut base = Rig::launch(at_rest(base), workload.clone())?;
     let mut scheduler = Exhaustive::new(BOUNDS, Shard::WHOLE, POINTS);
@@ -78,29 +77,32 @@ pub fn difference(
         if !counted {
             continue;
         }
-        let mut same = ScheduleReplay::new(run.ran.schedule.clone(), 1);
-        // Always true: one run is left.
-        same.begin();
-        let of_base = base.run(BOUNDS.samples, &mut same)?;
-        if same.fit().is_err() || of_base.first_wrong().is_some() {
-            continue;
-        }
+        let on_changed = answers(&run);
+        let Some(on_base) = right_answers(&mut base, &run)? else { continue };
         let failing = Failing::of(&run);
         let (samples, schedule) = failing.as_ref().map_or_else(
             || (BOUNDS.samples, run.ran.schedule.clone()),
             |failing| (failing.samples, failing.schedule.clone()),
         );
-        let (on_base, on_changed) = (answers(&of_base), answers(&run));
         let fails = failing.is_some();
         if fails || (answers_differ.is_none() && on_base != on_changed) {
-            answers_differ =
-                Some(Difference { workload: workload.clone(), samples, schedule, failing, on_base, on_changed });
+            let (workload, cast) = (workload.clone(), cast.clone());
+            answers_differ = Some(Difference { workload, cast, samples, schedule, failing, on_base, on_changed });
         }
         if fails {
             break;
         }
     }
     Ok(answers_differ)
+}
+
+/// What the cache of the base answers on the schedule of `run`. `None` if the base fails, too, or cannot follow it.
+fn right_answers(base: &mut Rig, run: &SteppedRun) -> Result<Option<Vec<CacheAnswer>>, RigError> {
+    let mut same = ScheduleReplay::new(run.ran.schedule.clone(), 1);
+    // Always true: one run is left.
+    same.begin();
+    let of_base = base.run(BOUNDS.samples, &mut same)?;
+    Ok((same.fit().is_ok() && of_base.first_wrong().is_none()).then(|| answers(&of_base)))
 }
 
 fn answers(run: &SteppedRun) -> Vec<CacheAnswer> {
