@@ -233,7 +233,7 @@ fn a_mutant_that_is_kept_can_be_started() {
 
 #[test]
 fn a_failure_of_the_stopped_lane_leads_to_a_reproducer_that_passes_on_the_base() {
-    let patched = Patched::new(&common::release(), UnwinderFault::NoSequenceCheckAnywhere).expect("the fault is viable");
+    let patched = Patched::new(&common::release(), UnwinderFault::NoSequenceCheck).expect("the fault is viable");
     let folder = tempfile::tempdir().unwrap();
     let (bundles, file) = (folder.path().join("bundles"), folder.path().join("reproducer.py"));
     let run = |arguments: &[&str]| {
