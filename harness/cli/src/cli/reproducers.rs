@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use framewalk::printable::{clean, last_words};
 use framewalk::sample::WalkerKind;
 use lanes::bundle::about::AgainWorkload;
-use lanes::explore::against_base::{Difference, difference};
+use lanes::explore::against_base::{BuildDifference, difference};
 use lanes::explore::gates::from_gate_to_gate;
 use lanes::explore::place::identity;
 use lanes::explore::search::Until;
@@ -186,7 +186,7 @@ impl Builds {
     ///
     /// # Errors
     /// There is no base, or a rig failed.
-    fn difference(&self, family: Family, seed: u64, until: Until<'_>) -> Result<Option<Difference>, Failure> {
+    fn difference(&self, family: Family, seed: u64, until: Until<'_>) -> Result<Option<BuildDifference>, Failure> {
         // Without a base, a schedule that fails could show another failure.
         let base = self.base.as_ref().ok_or("there is no base to compare with: name one with --baseline PYTHON")?;
         let mut answers_differ = None;
@@ -267,8 +267,8 @@ fn seed(opened: &Opened) -> u64 {
     }
 }
 
-fn draft(builds: &Builds, found: Difference) -> Result<Draft, Failure> {
-    let Difference { workload, cast, samples, schedule, failing, on_base, on_changed } = found;
+fn draft(builds: &Builds, found: BuildDifference) -> Result<Draft, Failure> {
+    let BuildDifference { workload, cast, samples, schedule, failing, on_base, on_changed } = found;
     let (fingerprint, answers) = match failing {
         Some(failing) => (failing.fingerprint, Vec::new()),
         None => {

@@ -29,7 +29,7 @@ const POINTS: usize = 16 << 20;
 
 /// A schedule that two builds answer differently.
 #[derive(Clone, Debug)]
-pub struct Difference {
+pub struct BuildDifference {
     /// The program.
     pub workload: Workload,
     /// Who took which sample.
@@ -63,7 +63,7 @@ pub fn difference(
     family: Family,
     seed: u64,
     until: Until<'_>,
-) -> Result<Option<Difference>, RigError> {
+) -> Result<Option<BuildDifference>, RigError> {
     let workload = generate(family, Mode::GatedRounds, &SMALL.within_bounds(family), seed);
     let cast = changed.cast.clone();
     let mut changed = Rig::launch(at_rest(changed), workload.clone())?;
@@ -87,7 +87,7 @@ pub fn difference(
         let fails = failing.is_some();
         if fails || (answers_differ.is_none() && on_base != on_changed) {
             let (workload, cast) = (workload.clone(), cast.clone());
-            answers_differ = Some(Difference { workload, cast, samples, schedule, failing, on_base, on_changed });
+            answers_differ = Some(BuildDifference { workload, cast, samples, schedule, failing, on_base, on_changed });
         }
         if fails {
             break;
