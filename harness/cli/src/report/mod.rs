@@ -19,6 +19,7 @@ pub mod junit;
 pub mod markdown;
 pub mod mutants;
 pub mod next_step;
+pub mod night;
 pub mod output;
 pub mod progress;
 mod python;
