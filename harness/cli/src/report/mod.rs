@@ -14,6 +14,8 @@ pub mod github;
 pub mod history;
 pub mod html;
 pub mod human;
+#[cfg(target_arch = "x86_64")]
+pub mod issue;
 pub mod json;
 pub mod junit;
 pub mod markdown;

@@ -58,7 +58,7 @@ impl Night {
 
     /// What changed since the night before: each failure that is not known, and each known one that is not seen any more.
     #[must_use]
-    pub fn since(&self, before: &Self) -> Vec<(Fate, &str)> {
+    pub fn since<'a>(&'a self, before: &'a Self) -> Vec<(Fate, &'a str)> {
         let mut changes = Vec::new();
         for (fingerprint, failure) in &self.failures {
             if failure.known.is_none() {
