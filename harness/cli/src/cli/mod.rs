@@ -16,6 +16,7 @@ mod check_run;
 pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;
+pub mod defaults;
 pub mod dispatch;
 pub mod emit_unittest;
 pub mod exit;
@@ -41,6 +42,7 @@ pub mod report_arguments;
 mod reports;
 mod rows;
 pub mod shared_arguments;
+pub mod shells;
 mod snapshots;
 #[cfg(target_arch = "x86_64")]
 mod stand_ins;
