@@ -37,14 +37,14 @@ fn of_package() -> Option<String> {
 
 /// The commit of the checkout, if these files are part of one: a copy of them may lie in another repository.
 fn of_checkout() -> Option<String> {
-    answer("git", &["ls-files", "--error-unmatch", "build.rs"])?;
-    let commit = answer("git", &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = answer("git", &["status", "--porcelain", "--untracked-files=no"])?;
     // The log grows with every commit and checkout, but need not exist.
     let moves = ["HEAD", "logs/HEAD"].map(|name| answer("git", &["rev-parse", "--git-path", name]));
     for path in moves.iter().flatten().map(String::as_str).chain(SOURCES).filter(|path| Path::new(path).exists()) {
         println!("cargo::rerun-if-changed={path}");
     }
+    answer("git", &["ls-files", "--error-unmatch", "build.rs"])?;
+    let commit = answer("git", &["rev-parse", "--short=12", "HEAD"])?;
+    let changed = answer("git", &["status", "--porcelain", "--untracked-files=no"])?;
     Some(if changed.is_empty() { commit } else { format!("{commit} with changes") })
 }
 
