@@ -6,6 +6,9 @@ pub mod architecture {}
 #[doc = include_str!("../guide/extending.md")]
 pub mod extending {}
 
+#[doc = include_str!("../guide/installing.md")]
+pub mod installing {}
+
 #[doc = include_str!("../guide/recorded-targets.md")]
 pub mod recorded_targets {}
 
