@@ -12,7 +12,7 @@ use crate::cli::{
     attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, shells, snapshots,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::cli::{cases, conform, explore, mutants};
+use crate::cli::{cases, conform, explore, mutants, reproducers};
 
 /// Runs the verb and returns the exit code.
 #[must_use]
@@ -38,7 +38,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         #[cfg(target_arch = "x86_64")]
         Verb::Explain(arguments) => cases::explain(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
-        Verb::Reproducer(arguments) => cases::reproducer(&arguments, &INTERRUPTED),
+        Verb::Reproducer(arguments) => reproducers::reproducer(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Conform(arguments) => conform::conform(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]

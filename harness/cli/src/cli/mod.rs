@@ -32,6 +32,8 @@ mod mutant_steps;
 #[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
+#[cfg(target_arch = "x86_64")]
+mod opened;
 mod output;
 mod prove;
 pub mod prove_arguments;
@@ -40,6 +42,8 @@ mod replays;
 mod report;
 pub mod report_arguments;
 mod reports;
+#[cfg(target_arch = "x86_64")]
+mod reproducers;
 mod rows;
 pub mod shared_arguments;
 pub mod shells;

@@ -1,0 +1,368 @@
+//! `reproducer`: writes a Python file that shows a failure and needs nothing but the affected CPython.
+//!
+//! The file is worth something only if it passes where the fault is absent. So it runs here on the affected build and on
+//! a base: the build that `--baseline` names, or another build of the same version.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use framewalk::printable::{clean, last_words};
+use framewalk::sample::WalkerKind;
+use lanes::bundle::about::AgainWorkload;
+use lanes::explore::against_base::{BuildDifference, difference};
+use lanes::explore::gates::from_gate_to_gate;
+use lanes::explore::place::identity;
+use lanes::explore::search::Until;
+use lanes::stepped::RigPlan;
+use model::invariants::SampleFault;
+use model::schedule::cast::ProfilerScript;
+use model::schedule::fingerprint::{CacheAnswer, LeafKind, SteppedFingerprint};
+use model::schedule::shape::Shape;
+use model::workload::Family;
+use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select};
+use sim::case::file::SteppedFile;
+use sim::case::stepped::{SteppedCase, WorkloadIdentity};
+
+use crate::cli::exit::Ending;
+use crate::cli::explanation::Ready;
+use crate::cli::opened::{Opened, open};
+use crate::cli::output::{Failure, print, tell};
+use crate::cli::shared_arguments::BuildSource;
+use crate::cli::stepped_arguments::{OneCase, Reproducer};
+use crate::cli::{bundled, folder};
+use crate::report::reproducer::{Duty, NoReproducer, deed, is_deterministic, reproducer as python_file};
+
+/// Two unwinders that take turns.
+const TWO: &str = "a+b";
+
+/// A file for one failure, before it is written.
+struct Draft {
+    file: SteppedFile,
+    /// What the cache of the base answers in each sample, if only that differs.
+    answers: Vec<CacheAnswer>,
+}
+
+/// What a file showed on a build.
+struct Trial {
+    shown: bool,
+    time: Duration,
+}
+
+/// The builds that a file is tried on.
+struct Builds {
+    changed: BuildVariant,
+    base: Option<BuildVariant>,
+    plan: RigPlan,
+    // Removed on drop.
+    _folder: tempfile::TempDir,
+}
+
+/// Writes a Python file that reproduces the failure.
+pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
+    if arguments.output.exists() {
+        return Err(format!("{} already exists: name another file", arguments.output.display()).into());
+    }
+    let OneCase { case, source } = &arguments.case;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
+    let opened = open(case)?;
+    let builds = Builds::of(&opened, source, arguments.baseline.as_deref(), interrupted)?;
+    let family = family(&opened)?;
+    if let Opened::Case(file, _) = &opened {
+        let draft = Draft { file: of_case(file, &builds.plan, until)?, answers: Vec::new() };
+        match tried(arguments, &builds, draft)? {
+            Tried::Distinguishes => return Ok(Ending::PASS),
+            Tried::Not(why) => tell(&format!("note: {why}; looking for another schedule of {family}")),
+        }
+    }
+    for family in tried_families(family) {
+        let Some(found) = builds.difference(family, seed(&opened), until)? else { continue };
+        match tried(arguments, &builds, draft(&builds, found)?)? {
+            Tried::Distinguishes => return Ok(Ending::PASS),
+            Tried::Not(why) => tell(&format!("note: {family}: {why}")),
+        }
+    }
+    let again = match &opened {
+        Opened::Case(file, _) => format!("framediff replay {}", file.case),
+        Opened::Cell(..) => format!("framediff replay {}", crate::report::shell::quote(case)),
+    };
+    let why = format!(
+        "this build and the base answer alike on every schedule that moves from gate to gate between samples, so the failure needs a target that moves \
+         during a sample, or a state that these programs do not reach; only framediff can do that: `{again}`"
+    );
+    if stopped() { Ok(Ending::Interrupted) } else { not_written(arguments, &why) }
+}
+
+/// A case of the stepped lane that fails as a failure of another lane does, and passes on the base.
+///
+/// # Errors
+/// There is no base, or no such case was found.
+pub(super) fn case_of(
+    cell: &Opened,
+    source: &BuildSource,
+    budget: Duration,
+    interrupted: &'static AtomicBool,
+) -> Result<Box<SteppedFile>, Failure> {
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline: Some(Instant::now() + budget), interrupted: &stopped, first: false };
+    let builds = Builds::of(cell, source, None, interrupted)?;
+    for family in tried_families(family(cell)?) {
+        let Some(found) = builds.difference(family, seed(cell), until)? else { continue };
+        if found.failing.is_some() {
+            return Ok(Box::new(draft(&builds, found)?.file));
+        }
+    }
+    Err("there is nothing to shrink: no schedule from gate to gate returns a wrong stack on this build and a right one on \
+         the base; `framediff replay` runs the bundle's cell again"
+        .into())
+}
+
+/// The family of the failure first, then others that often show the same fault.
+fn tried_families(first: Family) -> Vec<Family> {
+    let mut families = vec![first, Family::Alternating, Family::Generators, Family::Exceptions];
+    families.dedup();
+    families
+}
+
+fn not_written(arguments: &Reproducer, why: &str) -> Result<Ending, Failure> {
+    print(&format!("{} was not written: {why}\n", arguments.output.display()))?;
+    Ok(Ending::INCONCLUSIVE)
+}
+
+/// The case from gate to gate, if it fails there, too. Otherwise the case as it is.
+fn of_case(file: &SteppedFile, plan: &RigPlan, until: Until<'_>) -> Result<SteppedFile, Failure> {
+    let mut file = file.clone();
+    if !file.case.schedule.moves_inside_samples() && !is_deterministic(&file.case) {
+        match from_gate_to_gate(plan, &file.case, until)? {
+            Some(gated) => file.case = gated,
+            None => {
+                tell("note: the failure was not found with moves from gate to gate, so target and profiler run freely")
+            }
+        }
+    }
+    Ok(file)
+}
+
+impl Builds {
+    fn of(
+        opened: &Opened,
+        source: &BuildSource,
+        baseline: Option<&Path>,
+        interrupted: &'static AtomicBool,
+    ) -> Result<Self, Failure> {
+        let (changed, plan, folder) = match opened {
+            Opened::Case(file, _) => {
+                let Ready { row, plan, folder, .. } = Ready::new(&file.case, source, interrupted)?;
+                (row, plan, folder)
+            }
+            Opened::Cell(bundle, record) => {
+                let row = bundled::row(bundle, source, interrupted)??;
+                let walker = if record.again.walker == WalkerKind::CpythonUncached {
+                    WalkerKind::CpythonUncached
+                } else {
+                    WalkerKind::CpythonCached
+                };
+                if !record.again.weakenings.is_empty() {
+                    return Err(NoReproducer::OwnWalker { walker: record.again.walker, weakened: true }.into());
+                }
+                let folder = folder::for_run(&std::env::temp_dir())?;
+                let plan = RigPlan {
+                    jit: row.jit.switch(),
+                    folder: folder.path().to_owned(),
+                    ..RigPlan::new(&row.build, walker)
+                };
+                (row, plan, folder)
+            }
+        };
+        let base = base(&changed, baseline, source, interrupted)?;
+        Ok(Self { changed, base, plan, _folder: folder })
+    }
+
+    /// A schedule of this family that tells the two builds apart: with one unwinder, with two that take turns, or else
+    /// one on which only the caches answer differently.
+    ///
+    /// # Errors
+    /// There is no base, or a rig failed.
+    fn difference(&self, family: Family, seed: u64, until: Until<'_>) -> Result<Option<BuildDifference>, Failure> {
+        // Without a base, a schedule that fails could show another failure.
+        let base = self.base.as_ref().ok_or("there is no base to compare with: name one with --baseline PYTHON")?;
+        let mut answers_differ = None;
+        for cast in [ProfilerScript::default(), TWO.parse()?] {
+            let changed = RigPlan { cast, ..self.plan.clone() };
+            let base = RigPlan {
+                jit: base.jit.switch(),
+                cast: changed.cast.clone(),
+                folder: changed.folder.clone(),
+                ..RigPlan::new(&base.build, changed.walker)
+            };
+            let found = difference(&changed, &base, family, seed, until)?;
+            if found.as_ref().is_some_and(|found| found.failing.is_some()) {
+                return Ok(found);
+            }
+            answers_differ = answers_differ.or(found);
+        }
+        Ok(answers_differ)
+    }
+}
+
+/// The build to compare with: the given one, or another build of the same version, kind and run mode.
+fn base(
+    changed: &BuildVariant,
+    given: Option<&Path>,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<Option<BuildVariant>, Failure> {
+    let cache = cache_folder(source.cache.as_deref())?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let given: Vec<_> = given.iter().map(|path| path.to_path_buf()).collect();
+    let selection = match select(&given, &BuildOptions::default(), &cache, &mut Terminal::new(stopped)) {
+        Ok(selection) => selection,
+        Err(error) if given.is_empty() && !stopped() => {
+            tell(&format!("note: no base: {error}"));
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let wanted = identity(changed);
+    let is_base = |row: &&BuildVariant| {
+        let row_identity = identity(row);
+        let is_other = row.build.python != changed.build.python;
+        is_other
+            && if given.is_empty() {
+                row_identity == wanted
+            } else {
+                (row_identity.debug, row_identity.jit) == (wanted.debug, wanted.jit)
+            }
+    };
+    let found = selection.rows.iter().find(is_base).cloned();
+    if found.is_none() && !given.is_empty() {
+        return Err(
+            format!("--baseline must name another build than the one under test, which runs as {wanted}").into()
+        );
+    }
+    Ok(found)
+}
+
+fn family(opened: &Opened) -> Result<Family, Failure> {
+    match opened {
+        Opened::Case(file, _) => Ok(file.case.workload.family),
+        Opened::Cell(_, record) => match record.again.workload {
+            AgainWorkload::Family(family) => Ok(family),
+            AgainWorkload::Program { .. } => Err(
+                "the failure is of a program of the user, which the bundle contains: that program is the reproducer, \
+                     and `framediff replay` runs it"
+                    .into(),
+            ),
+        },
+    }
+}
+
+fn seed(opened: &Opened) -> u64 {
+    match opened {
+        Opened::Case(file, _) => file.case.workload.seed,
+        Opened::Cell(_, record) => record.again.seed,
+    }
+}
+
+fn draft(builds: &Builds, found: BuildDifference) -> Result<Draft, Failure> {
+    let BuildDifference { workload, cast, samples, schedule, failing, on_base, on_changed } = found;
+    let (fingerprint, answers) = match failing {
+        Some(failing) => (failing.fingerprint, Vec::new()),
+        None => {
+            let differs = on_base.iter().zip(&on_changed).find(|(base, changed)| base != changed);
+            let fingerprint = SteppedFingerprint {
+                walker: builds.plan.walker,
+                cast: cast.clone(),
+                fault: SampleFault::HitMissed,
+                answer: differs.map_or(CacheAnswer::Unknown, |(_, changed)| *changed),
+                leaf: LeafKind::Function,
+                shape: Shape::of(&schedule, &[]),
+            };
+            (fingerprint, on_base)
+        }
+    };
+    let case = SteppedCase {
+        build: identity(&builds.changed),
+        workload: WorkloadIdentity::of(&workload),
+        walker: builds.plan.walker,
+        weakenings: [].into(),
+        cast,
+        samples,
+        tearing: false,
+        loads: false,
+        schedule,
+        fingerprint,
+    };
+    Ok(Draft { file: SteppedFile { note: String::new(), case }, answers })
+}
+
+/// Whether a file tells the two builds apart.
+enum Tried {
+    /// It shows the failure on the affected build and passes on the base, if there is one.
+    Distinguishes,
+    /// It does not, for this reason. The file is gone.
+    Not(String),
+}
+
+/// Writes a file and runs it on both builds. A file that does not tell them apart is removed.
+fn tried(arguments: &Reproducer, builds: &Builds, draft: Draft) -> Result<Tried, Failure> {
+    let output = &arguments.output;
+    let deterministic = is_deterministic(&draft.file.case);
+    let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: builds.plan.warm_up };
+    fs::write(output, python_file(&draft.file, &draft.answers, duty)?)?;
+    let removed = |why: String| -> Result<Tried, Failure> {
+        fs::remove_file(output)?;
+        Ok(Tried::Not(why))
+    };
+    let changed = trial(&builds.changed, output)?;
+    if !changed.shown {
+        return removed(format!("a file did not show the failure in {}", seconds(changed.time)));
+    }
+    if !deterministic {
+        // The file states how long it takes, so the time is measured.
+        duty.measured = Some(changed.time);
+        fs::write(output, python_file(&draft.file, &draft.answers, duty)?)?;
+    }
+    let kind = if deterministic { "deterministic" } else { "target and profiler run freely" };
+    let mut text = format!(
+        "{}: {kind}; CPython's RemoteUnwinder {}\n  {}: shows it, in {}\n",
+        output.display(),
+        deed(&draft.file.case, &draft.answers),
+        clean(&builds.changed.build.python.display().to_string()),
+        seconds(changed.time)
+    );
+    match &builds.base {
+        None => text.push_str("  no base to compare with: name one with --baseline PYTHON\n"),
+        Some(base) => {
+            let python = clean(&base.build.python.display().to_string());
+            let of_base = trial(base, output)?;
+            if of_base.shown {
+                return removed(format!("the base {python} shows the same with a file in which {kind}"));
+            }
+            text.push_str(&format!("  {python}, the base: passes, in {}\n", seconds(of_base.time)));
+        }
+    }
+    print(&text)?;
+    Ok(Tried::Distinguishes)
+}
+
+fn trial(row: &BuildVariant, file: &Path) -> Result<Trial, Failure> {
+    let begun = Instant::now();
+    let output = Command::new(&row.build.python).args(&row.build.arguments).arg(file).stdin(Stdio::null()).output()?;
+    let time = begun.elapsed();
+    match output.status.code() {
+        Some(1) => Ok(Trial { shown: true, time }),
+        Some(0) => Ok(Trial { shown: false, time }),
+        _ => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{} failed to run: {}", file.display(), last_words(&text)).into())
+        }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
