@@ -100,7 +100,8 @@ struct ConfigFile {
 impl ConfigFile {
     fn read(path: &Path) -> Result<Self, String> {
         let name = path.display();
-        let failed = |error| format!("cannot read {name}: {error}");
+        let failed =
+            |error| format!("cannot read the defaults in {name}: {error}; check the path, or run with --no-config");
         if fs::metadata(path).map_err(failed)?.len() > LARGEST {
             return Err(format!("{name} is larger than {LARGEST} bytes, which is no file of options"));
         }
