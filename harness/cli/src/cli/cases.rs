@@ -9,7 +9,7 @@ use lanes::bundle::about::InterpreterIdentity;
 use lanes::explore::place::{NoSuchBuild, identity};
 use lanes::explore::replay::{ReplayResult, Replayed, run};
 use lanes::explore::search::Until;
-use lanes::explore::shrink::{Budget, shrink as shrunk};
+use lanes::explore::shrink::{Budget, ShrinkError, Shrunk, shrink as shrunk};
 use lanes::stepped::RigPlan;
 use model::run::known::{Confirmation, KnownFailures, KnownMatch};
 use process::build::SelectError;
@@ -162,9 +162,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline: Some(Instant::now() + arguments.budget), interrupted: &stopped, first: false };
     let budget = Budget { runs: arguments.runs, workloads: arguments.workloads, until };
-    // On another build it is another case.
-    let start = SteppedCase { build: identity(&ready.row), ..file.case.clone() };
-    let smaller = shrunk(&ready.plan, &start, budget)?;
+    let smaller = smaller(&ready, &file.case, budget)?;
     let small = SteppedFile { note: file.note.clone(), case: smaller.case };
     let mut text = String::new();
     for (name, case) in [("was", &file.case), ("is", &small.case)] {
@@ -197,4 +195,13 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let _ = writeln!(text, "      framediff replay {}", small.case);
     print(&text)?;
     Ok(if interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { code })
+}
+
+/// The smallest case that was found. On another build than its own, a case becomes a case of that build.
+///
+/// # Errors
+/// As [`shrunk`].
+pub(super) fn smaller(ready: &Ready, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let start = SteppedCase { build: identity(&ready.row), ..case.clone() };
+    shrunk(&ready.plan, &start, budget)
 }

@@ -12,7 +12,7 @@ use crate::cli::{
     attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, shells, snapshots,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::cli::{cases, conform, explore, mutants, reproducers};
+use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
 
 /// Runs the verb and returns the exit code.
 #[must_use]
@@ -53,6 +53,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
         Verb::Merge(arguments) => merge::merge(&arguments),
         Verb::Compare(arguments) => compare::compare(&arguments),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Triage(arguments) => triage::triage(&arguments, &INTERRUPTED),
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
         Verb::Completions(arguments) => shells::completions(&arguments),
         Verb::Man(arguments) => shells::man(&arguments),

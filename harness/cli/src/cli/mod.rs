@@ -52,5 +52,7 @@ mod snapshots;
 mod stand_ins;
 pub mod stepped_arguments;
 #[cfg(target_arch = "x86_64")]
+pub mod triage;
+#[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;

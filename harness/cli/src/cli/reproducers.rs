@@ -34,7 +34,10 @@ use crate::cli::shared_arguments::BuildSource;
 use crate::cli::stepped_arguments::{OneCase, Reproducer};
 use crate::cli::{bundled, folder};
 use crate::report::reproducer::{Duty, NoReproducer, deed, is_deterministic, reproducer as python_file};
+use crate::report::shell::quote;
 
+/// Without a base, a schedule that fails could show another failure.
+const NO_BASE: &str = "there is no base to compare with, another build of the same version: name one with --baseline";
 /// Two unwinders that take turns.
 const TWO: &str = "a+b";
 
@@ -60,40 +63,81 @@ struct Builds {
     _folder: tempfile::TempDir,
 }
 
+/// What became of a file.
+pub(super) enum Made {
+    /// It shows the failure, and passes on the base if there is one. In words, with the times.
+    Written(String),
+    /// There is no file, for this reason.
+    Not(String),
+}
+
+/// What file is wanted.
+pub(super) struct Wanted<'a> {
+    /// The file to write. It does not exist.
+    pub(super) output: &'a Path,
+    /// The time limit of the file when it runs, and of the search for it.
+    pub(super) limit: Duration,
+    /// The build on which it must pass.
+    pub(super) baseline: Option<&'a Path>,
+    /// The builds on which the failure was seen.
+    pub(super) source: &'a BuildSource,
+}
+
 /// Writes a Python file that reproduces the failure.
 pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
-    if arguments.output.exists() {
-        return Err(format!("{} already exists: name another file", arguments.output.display()).into());
+    let Reproducer { output, limit, baseline, case: OneCase { case, source } } = arguments;
+    if output.exists() {
+        return Err(format!("{} already exists: name another file", output.display()).into());
     }
-    let OneCase { case, source } = &arguments.case;
-    let stopped = || interrupted.load(Ordering::Relaxed);
-    let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
-    let opened = open(case)?;
-    let builds = Builds::of(&opened, source, arguments.baseline.as_deref(), interrupted)?;
-    let family = family(&opened)?;
-    if let Opened::Case(file, _) = &opened {
-        let draft = Draft { file: of_case(file, &builds.plan, until)?, answers: Vec::new() };
-        match tried(arguments, &builds, draft)? {
-            Tried::Distinguishes => return Ok(Ending::PASS),
-            Tried::Not(why) => tell(&format!("note: {why}; looking for another schedule of {family}")),
-        }
-    }
-    for family in tried_families(family) {
-        let Some(found) = builds.difference(family, seed(&opened), until)? else { continue };
-        match tried(arguments, &builds, draft(&builds, found)?)? {
-            Tried::Distinguishes => return Ok(Ending::PASS),
-            Tried::Not(why) => tell(&format!("note: {family}: {why}")),
-        }
-    }
-    let again = match &opened {
-        Opened::Case(file, _) => format!("framediff replay {}", file.case),
-        Opened::Cell(..) => format!("framediff replay {}", crate::report::shell::quote(case)),
+    let wanted = Wanted { output, limit: *limit, baseline: baseline.as_deref(), source };
+    let made = make(&open(case)?, case, &wanted, interrupted)?;
+    let (text, ending) = match made {
+        Made::Written(text) => (text, Ending::PASS),
+        Made::Not(why) => (format!("{} was not written: {why}", output.display()), Ending::INCONCLUSIVE),
     };
-    let why = format!(
-        "this build and the base answer alike on every schedule that moves from gate to gate between samples, so the failure needs a target that moves \
-         during a sample, or a state that these programs do not reach; only framediff can do that: `{again}`"
-    );
-    if stopped() { Ok(Ending::Interrupted) } else { not_written(arguments, &why) }
+    print(&(text + "\n"))?;
+    Ok(if interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { ending })
+}
+
+/// Makes a file for a failure. `name` is how the user named it.
+pub(super) fn make(
+    opened: &Opened,
+    name: &str,
+    wanted: &Wanted<'_>,
+    interrupted: &'static AtomicBool,
+) -> Result<Made, Failure> {
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    // Each search gets the whole time.
+    let until = || Until { deadline: Some(Instant::now() + wanted.limit), interrupted: &stopped, first: false };
+    let builds = Builds::of(opened, wanted.source, wanted.baseline, interrupted)?;
+    let family = family(opened)?;
+    if let Opened::Case(file, _) = opened {
+        let draft = Draft { file: of_case(file, &builds.plan, until())?, answers: Vec::new() };
+        match tried(wanted, &builds, &draft)? {
+            Made::Not(why) => tell(&format!("note: {why}; looking for another schedule of {family}")),
+            written @ Made::Written(_) => return Ok(written),
+        }
+    }
+    if builds.base.is_none() {
+        return Ok(Made::Not(NO_BASE.to_owned()));
+    }
+    let until = until();
+    for family in tried_families(family) {
+        let Some(found) = builds.difference(family, seed(opened), until)? else { continue };
+        match tried(wanted, &builds, &draft(&builds, found)?)? {
+            Made::Not(why) => tell(&format!("note: {family}: {why}")),
+            written @ Made::Written(_) => return Ok(written),
+        }
+    }
+    let again = match opened {
+        Opened::Case(file, _) => format!("framediff replay {}", file.case),
+        Opened::Cell(..) => format!("framediff replay {}", quote(name)),
+    };
+    Ok(Made::Not(format!(
+        "this build and the base answered alike on all tried schedules that move from gate to gate between samples, so the \
+         failure needs a target that moves during a sample, or a state that these programs do not reach; only \
+         framediff can do that: `{again}`"
+    )))
 }
 
 /// A case of the stepped lane that fails as a failure of another lane does, and passes on the base.
@@ -125,11 +169,6 @@ fn tried_families(first: Family) -> Vec<Family> {
     let mut families = vec![first, Family::Alternating, Family::Generators, Family::Exceptions];
     families.dedup();
     families
-}
-
-fn not_written(arguments: &Reproducer, why: &str) -> Result<Ending, Failure> {
-    print(&format!("{} was not written: {why}\n", arguments.output.display()))?;
-    Ok(Ending::INCONCLUSIVE)
 }
 
 /// The case from gate to gate, if it fails there, too. Otherwise the case as it is.
@@ -187,8 +226,7 @@ impl Builds {
     /// # Errors
     /// There is no base, or a rig failed.
     fn difference(&self, family: Family, seed: u64, until: Until<'_>) -> Result<Option<BuildDifference>, Failure> {
-        // Without a base, a schedule that fails could show another failure.
-        let base = self.base.as_ref().ok_or("there is no base to compare with: name one with --baseline PYTHON")?;
+        let base = self.base.as_ref().ok_or(NO_BASE)?;
         let mut answers_differ = None;
         for cast in [ProfilerScript::default(), TWO.parse()?] {
             let changed = RigPlan { cast, ..self.plan.clone() };
@@ -299,23 +337,21 @@ fn draft(builds: &Builds, found: BuildDifference) -> Result<Draft, Failure> {
     Ok(Draft { file: SteppedFile { note: String::new(), case }, answers })
 }
 
-/// Whether a file tells the two builds apart.
-enum Tried {
-    /// It shows the failure on the affected build and passes on the base, if there is one.
-    Distinguishes,
-    /// It does not, for this reason. The file is gone.
-    Not(String),
-}
-
 /// Writes a file and runs it on both builds. A file that does not tell them apart is removed.
-fn tried(arguments: &Reproducer, builds: &Builds, draft: Draft) -> Result<Tried, Failure> {
-    let output = &arguments.output;
+fn tried(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft) -> Result<Made, Failure> {
+    let output = wanted.output;
     let deterministic = is_deterministic(&draft.file.case);
-    let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: builds.plan.warm_up };
-    fs::write(output, python_file(&draft.file, &draft.answers, duty)?)?;
-    let removed = |why: String| -> Result<Tried, Failure> {
+    let mut duty = Duty { limit: wanted.limit, measured: None, warm_up: builds.plan.warm_up };
+    match python_file(&draft.file, &draft.answers, duty) {
+        Ok(text) => fs::write(output, text)?,
+        Err(why @ (NoReproducer::OwnWalker { .. } | NoReproducer::Case(_))) => return Err(why.into()),
+        Err(why @ (NoReproducer::Legal | NoReproducer::Rejected | NoReproducer::Cast)) => {
+            return Ok(Made::Not(why.to_string()));
+        }
+    }
+    let removed = |why: String| -> Result<Made, Failure> {
         fs::remove_file(output)?;
-        Ok(Tried::Not(why))
+        Ok(Made::Not(why))
     };
     let changed = trial(&builds.changed, output)?;
     if !changed.shown {
@@ -327,26 +363,24 @@ fn tried(arguments: &Reproducer, builds: &Builds, draft: Draft) -> Result<Tried,
         fs::write(output, python_file(&draft.file, &draft.answers, duty)?)?;
     }
     let kind = if deterministic { "deterministic" } else { "target and profiler run freely" };
-    let mut text = format!(
-        "{}: {kind}; CPython's RemoteUnwinder {}\n  {}: shows it, in {}\n",
-        output.display(),
-        deed(&draft.file.case, &draft.answers),
-        clean(&builds.changed.build.python.display().to_string()),
-        seconds(changed.time)
-    );
-    match &builds.base {
-        None => text.push_str("  no base to compare with: name one with --baseline PYTHON\n"),
+    let on = |row: &BuildVariant| clean(&row.build.python.display().to_string());
+    let of_base = match &builds.base {
+        None => NO_BASE.to_owned(),
         Some(base) => {
-            let python = clean(&base.build.python.display().to_string());
             let of_base = trial(base, output)?;
             if of_base.shown {
-                return removed(format!("the base {python} shows the same with a file in which {kind}"));
+                return removed(format!("the base {} shows the same with a file in which {kind}", on(base)));
             }
-            text.push_str(&format!("  {python}, the base: passes, in {}\n", seconds(of_base.time)));
+            format!("{}, the base: passes, in {}", on(base), seconds(of_base.time))
         }
-    }
-    print(&text)?;
-    Ok(Tried::Distinguishes)
+    };
+    let what = deed(&draft.file.case, &draft.answers);
+    Ok(Made::Written(format!(
+        "{}: {kind}; CPython's RemoteUnwinder {what}\n  {}: shows it, in {}\n  {of_base}",
+        output.display(),
+        on(&builds.changed),
+        seconds(changed.time)
+    )))
 }
 
 fn trial(row: &BuildVariant, file: &Path) -> Result<Trial, Failure> {

@@ -14,11 +14,14 @@ pub mod github;
 pub mod history;
 pub mod html;
 pub mod human;
+#[cfg(target_arch = "x86_64")]
+pub mod issue;
 pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod mutants;
 pub mod next_step;
+pub mod night;
 pub mod output;
 pub mod progress;
 mod python;

@@ -16,3 +16,4 @@ mod reproducer;
 mod shards;
 mod snapshots;
 mod starting;
+mod triage;
