@@ -1,42 +1,45 @@
 //! The guide: how framediff is built, how to extend it, and how to use its parts.
 
-#[doc = include_str!("../../guide/architecture.md")]
+#[doc = include_str!("../guide/architecture.md")]
 pub mod architecture {}
 
-#[doc = include_str!("../../guide/extending.md")]
+#[doc = include_str!("../guide/extending.md")]
 pub mod extending {}
 
-#[doc = include_str!("../../guide/recorded-targets.md")]
+#[doc = include_str!("../guide/installing.md")]
+pub mod installing {}
+
+#[doc = include_str!("../guide/recorded-targets.md")]
 pub mod recorded_targets {}
 
-#[doc = include_str!("../../guide/store-by-store.md")]
+#[doc = include_str!("../guide/store-by-store.md")]
 pub mod store_by_store {}
 
-#[doc = include_str!("../../guide/every-interleaving.md")]
+#[doc = include_str!("../guide/every-interleaving.md")]
 pub mod every_interleaving {}
 
-#[doc = include_str!("../../guide/mutants.md")]
+#[doc = include_str!("../guide/mutants.md")]
 pub mod mutants {}
 
-#[doc = include_str!("../../guide/reports.md")]
+#[doc = include_str!("../guide/reports.md")]
 pub mod reports {}
 
-#[doc = include_str!("../../guide/continuous-integration.md")]
+#[doc = include_str!("../guide/continuous-integration.md")]
 pub mod continuous_integration {}
 
-#[doc = include_str!("../../guide/benchmarks.md")]
+#[doc = include_str!("../guide/benchmarks.md")]
 pub mod benchmarks {}
 
-#[doc = include_str!("../../guide/layouts.md")]
+#[doc = include_str!("../guide/layouts.md")]
 pub mod layouts {}
 
-#[doc = include_str!("../../guide/limits.md")]
+#[doc = include_str!("../guide/limits.md")]
 pub mod limits {}
 
-#[doc = include_str!("../../guide/judged.md")]
+#[doc = include_str!("../guide/judged.md")]
 pub mod judged {}
 
-#[doc = include_str!("../../guide/programs.md")]
+#[doc = include_str!("../guide/programs.md")]
 pub mod programs {}
 
 #[cfg(test)]
@@ -55,7 +58,7 @@ mod tests {
 
     /// The arrows in the guide's first diagram.
     fn drawn() -> Graph {
-        let text = include_str!("../../guide/architecture.md");
+        let text = include_str!("../guide/architecture.md");
         let drawing = text.split("```mermaid\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
         let mut graph = Graph::new();
         for (from, to) in drawing.lines().filter_map(|line| line.trim().split_once(" --> ")) {
@@ -66,7 +69,7 @@ mod tests {
 
     #[test]
     fn every_dependency_has_its_reason_in_the_guide() {
-        let (manifest, text) = (include_str!("../../../Cargo.toml"), include_str!("../../guide/architecture.md"));
+        let (manifest, text) = (include_str!("../../../Cargo.toml"), include_str!("../guide/architecture.md"));
         let table =
             manifest.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
         let foreign = table.lines().filter(|line| !line.contains("path ="));

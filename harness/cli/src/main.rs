@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use framediff::cli::arguments::Cli;
+use framediff::cli::defaults;
 use framediff::cli::dispatch::run_command;
 
 fn main() -> ExitCode {
-    run_command(Cli::parse())
+    let words: Vec<_> = std::env::args_os().collect();
+    run_command(defaults::parse(&words).unwrap_or_else(|error| error.exit()))
 }

@@ -24,9 +24,9 @@ use serde::{Deserialize, Deserializer};
 use super::deadline::{Deadline, Over};
 use super::gate::GateError;
 
-const START: &str = include_str!("../../../pyscripts/program/start/sitecustomize.py");
-const GATES: &str = include_str!("../../../pyscripts/program/modules/framediff_gate.py");
-const OTHER_NAME: &str = include_str!("../../../pyscripts/program/modules/gate.py");
+const START: &str = include_str!("../pyscripts/program/start/sitecustomize.py");
+const GATES: &str = include_str!("../pyscripts/program/modules/framediff_gate.py");
+const OTHER_NAME: &str = include_str!("../pyscripts/program/modules/gate.py");
 
 /// The variable that names the file for the accounts.
 const OUT: &str = "GATE_OUT";

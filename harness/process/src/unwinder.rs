@@ -25,7 +25,7 @@ use super::unwind_reply::{Hello, Interned, Reply, location};
 pub use super::unwinder_error::UnwinderError;
 use crate::memory::permission_advice;
 
-static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
+static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../pyscripts/remote_unwinder.py"));
 /// Longer lines, in bytes, are rejected.
 const LINE_LIMIT: usize = 64 * 1024 * 1024;
 /// How long to wait for a batch of a live run. The driver normally sends one every 0.2 s.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
+use model::run::document::Defaults;
 use model::workload::Family;
 
 use crate::cli::bench_arguments::Bench;
@@ -16,6 +17,7 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::prove_arguments::Prove;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
+use crate::cli::shells::{Completions, Man};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::triage_arguments::Triage;
@@ -26,12 +28,15 @@ use crate::cli::values::{budget, families, seed};
 /// The default verb, `check`, runs generated programs on real interpreters, samples them with and without the frame
 /// cache, and judges every stack against the stacks that the programs can have.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "framediff", version, args_conflicts_with_subcommands = true, after_long_help = exit::HELP)]
+#[command(name = "framediff", version, long_version = env!("FRAMEDIFF_VERSION"), args_conflicts_with_subcommands = true, after_long_help = exit::HELP)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
     #[command(flatten)]
     check: Check,
+    /// When output is coloured: auto is on a terminal, unless NO_COLOR is set, and with CLICOLOR_FORCE=1 everywhere
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Run")]
+    pub color: ColorChoice,
 }
 
 impl Cli {
@@ -39,6 +44,15 @@ impl Cli {
     #[must_use]
     pub fn verb(self) -> Verb {
         self.verb.unwrap_or_else(|| Verb::Check(Box::new(self.check)))
+    }
+
+    /// Has the run of `check` report that a file gave these defaults.
+    pub(super) fn note_defaults(&mut self, defaults: Defaults) {
+        let check = match &mut self.verb {
+            Some(Verb::Check(check)) => check,
+            _ => &mut self.check,
+        };
+        check.defaults = Some(defaults);
     }
 }
 
@@ -99,6 +113,10 @@ pub enum Verb {
     /// Measure what the frame cache gains, and what sampling costs the target
     #[command(after_long_help = exit::HELP)]
     Bench(Box<Bench>),
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Print the man page, or write those of all verbs
+    Man(Man),
 }
 
 /// Arguments of `builds`.

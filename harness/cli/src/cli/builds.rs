@@ -1,6 +1,6 @@
 //! `builds`: lists the builds under test.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use framewalk::printable::clean;
 use model::run::document;
 use process::build::{Listed, Terminal, cache_folder, fetch, listing};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use crate::cli::exit::Ending;
 use crate::cli::interrupt::interrupted;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::Format;
+use crate::report::text::{Look, paragraph};
 
 pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     let cache = cache_folder(arguments.source.cache.as_deref())?;
@@ -18,7 +19,7 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     }
     let listed = listing(&arguments.source.python, &arguments.source.options(), &cache);
     match arguments.format {
-        Format::Human => print(&table(&listed))?,
+        Format::Human => print(&text(&listed, Look::of_stdout().width))?,
         Format::Json => {
             #[derive(Serialize)]
             struct Document<'a> {
@@ -38,23 +39,24 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     Ok(Ending::NotSetUp)
 }
 
-fn table(listed: &[Listed]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["path", "version", "kind", "JIT", "frame cache", "layout", "not tested because"]);
+/// A line with the path of each build, whole so that it can be copied, and below it what is known.
+fn text(listed: &[Listed], width: u16) -> String {
+    let mut out = String::new();
     for build in listed {
-        let jit = build.jit_available.map_or("", |available| if available { "available" } else { "none" });
-        let cache = build.frame_cache.map(|cache| cache.to_string()).unwrap_or_default();
-        table.add_row([
-            build.path.display().to_string(),
-            build.version.clone().unwrap_or_default(),
-            build.kind.clone().unwrap_or_default(),
-            jit.to_owned(),
-            cache,
-            build.layout.clone().unwrap_or_default(),
-            build.refused.clone().unwrap_or_default(),
-        ]);
+        out.push_str(&clean(&build.path.display().to_string()));
+        out.push('\n');
+        let name = [&build.version, &build.kind].map(|word| word.as_deref());
+        let name = name.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let jit = build.jit_available.map(|available| if available { "JIT available" } else { "no JIT" }.to_owned());
+        let cache = build.frame_cache.map(|cache| format!("frame cache: {cache}"));
+        let facts = [Some(name).filter(|name| !name.is_empty()), jit, cache, build.layout.clone()];
+        let facts: Vec<String> = facts.into_iter().flatten().collect();
+        if !facts.is_empty() {
+            paragraph(&mut out, "  ", &facts.join("; "), width);
+        }
+        if let Some(why) = &build.refused {
+            paragraph(&mut out, "  not tested: ", why, width);
+        }
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n") + "\n"
+    out
 }

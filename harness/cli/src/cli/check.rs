@@ -62,6 +62,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         run_on(arguments, &rows, extent, &rules.known, &mut reporting)?;
     }
     let mut document = Document::from(reporting.summary());
+    document.defaults.clone_from(&arguments.defaults);
     match &tested {
         Some((name, Tested::Yes(before))) => document.judge_against(name, before, rules.known.live()),
         Some((name, Tested::No(why))) => document.lacks_base(name, why),

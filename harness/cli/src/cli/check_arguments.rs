@@ -8,6 +8,7 @@ use clap::Args;
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::lane::Lane;
+use model::run::document::Defaults;
 use model::run::finding::Fingerprint;
 use model::schedule::shard::Shard;
 use model::workload::Family;
@@ -91,6 +92,16 @@ pub struct Check {
     /// Where else it is reported.
     #[command(flatten)]
     pub reports: Reports,
+    /// Defaults for these options, as TOML: keys are their long names, paths are relative to the file. The command line wins
+    /// [default: framediff.toml in this folder, or above it within the checkout]
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub config: Option<PathBuf>,
+    /// Read no file with defaults
+    #[arg(long, conflicts_with = "config", help_heading = "Run")]
+    pub no_config: bool,
+    /// What a file decided.
+    #[arg(skip)]
+    pub defaults: Option<Defaults>,
 }
 
 /// Which cells of the matrix.

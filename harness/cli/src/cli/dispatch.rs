@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use clap::ColorChoice;
+
 use crate::cli::arguments::{Cli, Verb};
 use crate::cli::exit::Ending;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::{
-    attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, snapshots,
+    attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, shells, snapshots,
 };
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
@@ -15,6 +17,13 @@ use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
 /// Runs the verb and returns the exit code.
 #[must_use]
 pub fn run_command(cli: Cli) -> ExitCode {
+    match cli.color {
+        // A user who wants none anywhere has them nowhere, whatever else the environment forces.
+        ColorChoice::Auto if std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) => {}
+        ColorChoice::Auto => console::set_colors_enabled(false),
+        ColorChoice::Always => console::set_colors_enabled(true),
+        ColorChoice::Never => console::set_colors_enabled(false),
+    }
     let result = interrupt::install().map_err(Failure::from).and_then(|()| match cli.verb() {
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Builds(arguments) => builds::builds(&arguments),
@@ -47,6 +56,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
         #[cfg(target_arch = "x86_64")]
         Verb::Triage(arguments) => triage::triage(&arguments, &INTERRUPTED),
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
+        Verb::Completions(arguments) => shells::completions(&arguments),
+        Verb::Man(arguments) => shells::man(&arguments),
     });
     match result {
         Ok(ending) => ending.code().into(),

@@ -16,6 +16,7 @@ mod check_run;
 pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;
+pub mod defaults;
 pub mod dispatch;
 pub mod emit_unittest;
 pub mod exit;
@@ -45,6 +46,7 @@ mod reports;
 mod reproducers;
 mod rows;
 pub mod shared_arguments;
+pub mod shells;
 mod snapshots;
 #[cfg(target_arch = "x86_64")]
 mod stand_ins;

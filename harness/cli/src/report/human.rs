@@ -37,7 +37,7 @@ pub fn render(document: &Document, look: Look) -> String {
     let shards = document.part.as_ref().map(shards).unwrap_or_default();
     let stops = document.stops.map(|stops| format!(", {stops} stops")).unwrap_or_default();
     let _ = writeln!(out, "seed {}, budget {budget}{stops}{shards}\n", document.seed);
-    for line in proofs(document) {
+    for line in origins(document) {
         paragraph(&mut out, "", &line, look.width);
         out.push('\n');
     }
@@ -57,10 +57,12 @@ pub fn render(document: &Document, look: Look) -> String {
     out
 }
 
-/// How the layout of each build was proved, where that was needed.
-pub(super) fn proofs(document: &Document) -> Vec<String> {
+/// Which file gave defaults, and how the layout of each build was proved, where that was needed.
+pub(super) fn origins(document: &Document) -> Vec<String> {
     let proof = |row: &Row| Some(format!("{}: {}", row.name, row.layout.as_ref()?));
-    document.builds.iter().filter_map(proof).collect()
+    let defaults = document.defaults.iter();
+    let defaults = defaults.map(|it| clean(&format!("defaults from {}: {}", it.file, it.options.join(", "))));
+    defaults.chain(document.builds.iter().filter_map(proof)).collect()
 }
 
 /// The shards that the report covers, unless there is only one.

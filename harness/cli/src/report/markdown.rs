@@ -67,7 +67,7 @@ impl Bounded {
 fn check(out: &mut Bounded, document: &Document) {
     let grounds = conclusion::grounds(document);
     out.push(&grounds.iter().map(|ground| format!("- {}\n", inline(ground))).collect::<String>());
-    out.push(&human::proofs(document).iter().map(|line| format!("- {}\n", inline(line))).collect::<String>());
+    out.push(&human::origins(document).iter().map(|line| format!("- {}\n", inline(line))).collect::<String>());
     for group in document.grouped() {
         let mut text = String::new();
         human::group_in_full(&mut text, document, &group, WIDTH);

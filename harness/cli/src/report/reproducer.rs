@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::report::python::{boolean, contexts, functions, list, program, string};
 
 /// The Python code around the data.
-const TEMPLATE: &str = include_str!("../../../../pyscripts/reproducer.py");
+const TEMPLATE: &str = include_str!("../../pyscripts/reproducer.py");
 
 /// Why no such file can be written for a case.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

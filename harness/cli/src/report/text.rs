@@ -26,16 +26,12 @@ impl Look {
         Self { width: Self::LEAST, colour: false }
     }
 
-    /// Fits standard output: plain in a pipe; on a terminal its width, with colours unless `NO_COLOR` is set.
+    /// Fits standard output: eighty columns in a pipe, else the width of the terminal. Colours are on where it is a terminal
+    /// that has them, and where the user or the environment (`NO_COLOR`, `CLICOLOR_FORCE`) does not decide otherwise.
     #[must_use]
     pub fn of_stdout() -> Self {
-        if !std::io::stdout().is_terminal() {
-            return Self::plain();
-        }
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let (_, columns) = console::Term::stdout().size();
-        Self { width: columns.clamp(Self::LEAST, Self::MOST), colour: !set("NO_COLOR") && !dumb }
+        let columns = if std::io::stdout().is_terminal() { console::Term::stdout().size().1 } else { Self::LEAST };
+        Self { width: columns.clamp(Self::LEAST, Self::MOST), colour: console::colors_enabled() }
     }
 
     /// `text` in bold, if escape codes are allowed.

@@ -11,7 +11,7 @@ use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, gene
 use crate::report::python::{contexts, functions, program};
 
 /// The Python code around the data.
-const TEMPLATE: &str = include_str!("../../../../pyscripts/test_frame_cache.py");
+const TEMPLATE: &str = include_str!("../../pyscripts/test_frame_cache.py");
 
 /// Number of gates at which each program is sampled.
 const GATES: u32 = 160;

@@ -200,4 +200,20 @@ fn colours_need_a_terminal_and_can_be_switched_off() {
         let text = on_a_terminal(&variables);
         assert!(!text.contains('\u{1b}'), "{variables:?}: {text:?}");
     }
+    let in_a_pipe = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_framediff"));
+        command.arg("report").arg(&file).args(arguments).env_remove("NO_COLOR").envs(variables.iter().copied());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let forced = ("CLICOLOR_FORCE", "1");
+    for (arguments, variables, expected) in [
+        (["--color", "always"], vec![("NO_COLOR", "1")], true),
+        (["--color", "never"], vec![forced], false),
+        (["--color", "auto"], vec![forced], true),
+        (["--color", "auto"], vec![forced, ("NO_COLOR", "1")], false),
+    ] {
+        let text = in_a_pipe(&arguments, &variables);
+        assert!(text.contains("own-cached"), "{text}");
+        assert_eq!(text.contains('\u{1b}'), expected, "{arguments:?} {variables:?}: {text:?}");
+    }
 }

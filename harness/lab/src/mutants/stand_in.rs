@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::replaced::{ReplaceError, Replaced, ReplacedModule, SWITCHES, module_of};
 
-const TEXT: &str = include_str!("../../../../pyscripts/stand_in.py");
+const TEXT: &str = include_str!("../../pyscripts/stand_in.py");
 /// The name of the file that is imported in place of the extension module.
 const FILE: &str = "_remote_debugging.py";
 

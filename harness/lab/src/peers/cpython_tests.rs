@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::group::{Group, Next};
 
-static DRIVER: Script = Script::new("peer_tests.py", include_str!("../../../../pyscripts/peer_tests.py"));
+static DRIVER: Script = Script::new("peer_tests.py", include_str!("../../pyscripts/peer_tests.py"));
 
 /// The module with all these tests.
 const MODULE: &str = "test.test_external_inspection";

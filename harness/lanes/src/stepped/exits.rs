@@ -23,7 +23,7 @@ use super::cpython::{Access, Cpython};
 use super::error::RigError;
 use super::place::RunKey;
 
-const PROGRAM: &str = include_str!("../../../../pyscripts/processes/thread_ends.py");
+const PROGRAM: &str = include_str!("../../pyscripts/processes/thread_ends.py");
 /// The contexts of the program's gates; its docstring lists them.
 const OF_NEW_THREAD: u32 = 2;
 const DAMAGED: u32 = 5;

@@ -51,6 +51,9 @@ pub struct Document {
     /// The verdict with its failures, doubts and advice.
     #[serde(flatten)]
     pub judgement: Judgement,
+    /// The file that gave defaults for the options of the run, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<Defaults>,
     /// The builds under test, one entry for each run mode.
     pub builds: Vec<Row>,
     /// The table: one line for each row, lane and walker, summed over the families.
@@ -98,6 +101,15 @@ impl Document {
     }
 }
 
+/// Options of a run that a file decided because the command line did not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defaults {
+    /// The file.
+    pub file: String,
+    /// The long names of the options, without dashes.
+    pub options: Vec<String>,
+}
+
 /// A cell that did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotRunCell {
@@ -122,6 +134,7 @@ impl From<&Summary> for Document {
             strict: summary.strict(),
             interrupted: summary.interrupted(),
             judgement: summary.judgement(),
+            defaults: None,
             builds: summary.rows().to_vec(),
             table: summary.lines(),
             violations: summary.violations().to_vec(),

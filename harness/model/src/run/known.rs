@@ -21,7 +21,7 @@ use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::workload::Family;
 
 /// The list in the repository.
-const KEPT: &str = include_str!("../../../../corpus/known-failures.toml");
+const KEPT: &str = include_str!("../../corpus/known-failures.toml");
 
 /// The probability of reporting an excess where the true share is within its bound.
 const DOUBT: f64 = 0.001;

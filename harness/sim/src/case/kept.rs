@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::stepped::{SteppedCase, WorkloadIdentity};
 
 /// The file as it was at compile time.
-const KEPT: &str = include_str!("../../../../corpus/schedules.json");
+const KEPT: &str = include_str!("../../corpus/schedules.json");
 
 /// The `format` field of the file.
 pub const FORMAT: &str = "framediff-schedules";

@@ -17,7 +17,7 @@ macro_rules! recorded {
     ($($name:literal),* $(,)?) => {
         /// Names and files. Saved cases contain the names.
         const FILES: &[(&str, &[u8])] =
-            &[$(($name, include_bytes!(concat!("../../../../corpus/snapshots/", $name, ".snapshot")))),*];
+            &[$(($name, include_bytes!(concat!("../../corpus/snapshots/", $name, ".snapshot")))),*];
     };
 }
 

@@ -41,6 +41,9 @@ pub(super) fn section(document: &Document) -> Markup {
         h3 { "Run" }
         dl {
             dt { "seed, budget" } dd { (document.seed) ", " (humantime::format_duration(document.budget)) }
+            @if let Some(defaults) = &document.defaults {
+                dt { "defaults" } dd { (shown(&defaults.options.join(", "))) " from " code { (shown(&defaults.file)) } }
+            }
             @for row in document.builds.iter().take(MOST) {
                 dt { (shown(&row.name)) } dd { code { (shown(&row.python.display().to_string())) } span.muted { " (" (shown(&row.frame_cache)) @if let Some(layout) = &row.layout { "; " (shown(layout)) } ")" } }
             }
