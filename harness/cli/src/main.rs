@@ -4,8 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use framediff::cli::arguments::Cli;
-use framediff::cli::dispatch::run_command;
+use framediff::cli::dispatch::{not_run, run_command};
+use process::guard::was_guard;
 
 fn main() -> ExitCode {
-    run_command(Cli::parse())
+    if was_guard() {
+        return ExitCode::SUCCESS;
+    }
+    match Cli::try_parse() {
+        Ok(cli) => run_command(cli),
+        Err(error) => not_run(&error),
+    }
 }

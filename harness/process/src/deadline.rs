@@ -103,10 +103,11 @@ fn bell() -> Option<&'static Bell> {
     BELL.get_or_init(|| pipe().ok().map(|(reader, writer)| Bell { reader, writer })).as_ref()
 }
 
-/// Ends every interruptible wait of this process, now and later. The flag is global because one user stops the whole
+/// Ends every interruptible wait of this process and every wait for a pipe, now and later. The flag is global because one user stops the whole
 /// process.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
+    model::files::call_off();
     if let Some(bell) = bell() {
         // The write can only fail if the pipe is full, and then the pipe is readable already.
         let _ = (&bell.writer).write(&[1]);

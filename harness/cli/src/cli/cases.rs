@@ -1,7 +1,6 @@
 //! The verbs for a case of the stepped lane: `replay`, `explain`, `shrink` and `reproducer`.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +25,7 @@ use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 use crate::cli::bundled;
 use crate::cli::exit::Ending;
 use crate::cli::explanation::{Ready, explanation};
-use crate::cli::output::{Failure, print, tell};
+use crate::cli::output::{Failure, print, tell, write};
 use crate::cli::replay_command::quote;
 use crate::cli::shared_arguments::{BuildSource, Format};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
@@ -245,7 +244,7 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
     }
     let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
     let text = python_file(&file, duty)?;
-    fs::write(&arguments.output, &text)?;
+    write(&arguments.output, &text)?;
     // The file states how long it takes, so the time is measured.
     let begun = Instant::now();
     let output = Command::new(&ready.row.build.python).arg(&arguments.output).stdin(Stdio::null()).output()?;
@@ -260,7 +259,7 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
     };
     if seen && !is_deterministic(&file.case) {
         duty.measured = Some(time);
-        fs::write(&arguments.output, python_file(&file, duty)?)?;
+        write(&arguments.output, &python_file(&file, duty)?)?;
     }
     let kind = if is_deterministic(&file.case) { "deterministic" } else { "target and profiler run freely" };
     let how = if seen { "it showed the failure" } else { "it did not show the failure" };

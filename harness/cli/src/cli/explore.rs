@@ -23,6 +23,7 @@ use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
@@ -67,7 +68,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     let wanted =
         |row: &&BuildVariant| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
     let row = selection.rows.iter().find(wanted).ok_or("no build can run with this --jit")?;
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
     let events = Mutex::new(Reporting::of_items("explore", &arguments.reports, Some(arguments.format))?);
     let mut searches = Vec::new();

@@ -45,6 +45,7 @@ mod snapshots;
 #[cfg(target_arch = "x86_64")]
 mod stand_ins;
 pub mod stepped_arguments;
+mod threads;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;
