@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{descendants, limits, own_stops};
+use crate::{descendants, limits, own_stops, run_folder};
 
 /// The name under which this program is the guard.
 const NAME: &str = "framediff-guard";
@@ -32,6 +32,7 @@ pub fn was_guard() -> bool {
         // Nothing is ever written. Whatever ends the wait, the harness is gone.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         descendants::kill(&own_stops::marker_of_run(Path::new(&folder)), None);
+        run_folder::remove_if_abandoned(Path::new(&folder));
     }
     true
 }

@@ -104,14 +104,20 @@ pub fn temporary() -> PathBuf {
 /// Removes the folders in `parent` whose owner has ended.
 fn clean(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if is_name_of_run(&entry.file_name())
-            && let Ok(lock) = open(&entry.path())
-            && lock.try_lock().is_ok()
-            && is_at(&lock, &entry.path())
-        {
-            // Fails if the folder is another user's. The lock keeps its owner, if one is just starting, from using it.
-            let _ = fs::remove_dir_all(entry.path());
+        if is_name_of_run(&entry.file_name()) {
+            remove_if_abandoned(&entry.path());
         }
+    }
+}
+
+/// Removes the folder of a run unless its owner holds it.
+pub(super) fn remove_if_abandoned(folder: &Path) {
+    if let Ok(lock) = open(folder)
+        && lock.try_lock().is_ok()
+        && is_at(&lock, folder)
+    {
+        // Fails if the folder is another user's. The lock keeps its owner, if one is just starting, from using it.
+        let _ = fs::remove_dir_all(folder);
     }
 }
 

@@ -15,6 +15,7 @@ use model::files;
 use model::run::event::{Consumer, Event};
 use serde::Serialize;
 
+use process::deadline::BoundedRun;
 use process::run_folder::RunFolder;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
@@ -86,6 +87,7 @@ fn measured(
         BenchRequest { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };
     let plan = plan(&wishes, rows.len());
     let folder = RunFolder::after_cleaning()?;
+    let _bound = BoundedRun::new(arguments.budget);
     let progress = |done: usize, of: usize, what: &str| {
         let working = Event::Working { done: done as u64, of: of as u64, doing: what.to_owned() };
         events.borrow_mut().event(&working);

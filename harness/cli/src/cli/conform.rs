@@ -14,6 +14,7 @@ use model::run::item::Item;
 use model::run::verdict::Verdict;
 use model::schedule::random::RandomBounds;
 use process::build::BuildVariant;
+use process::deadline::BoundedRun;
 use process::run_folder::RunFolder;
 
 use crate::cli::exit::Ending;
@@ -46,6 +47,7 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     }
     let folder = RunFolder::after_cleaning()?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    let _bound = arguments.budget.map(BoundedRun::new);
     let mut events = Reporting::of_items("conform", &arguments.reports, Some(arguments.format))?;
     for row in &rows {
         let begun = Instant::now();

@@ -30,7 +30,7 @@ pub(super) fn limited(work: impl FnOnce() -> Result<Ending, Failure>) -> Result<
     });
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
-        Err(_) if EXHAUSTED.load(Ordering::Relaxed) => Err(limits::exhausted().into()),
+        Err(_) if EXHAUSTED.swap(false, Ordering::Relaxed) => Err(limits::exhausted().into()),
         Err(other) => panic::resume_unwind(other),
     }
 }
@@ -39,4 +39,20 @@ pub(super) fn limited(work: impl FnOnce() -> Result<Ending, Failure>) -> Result<
 fn is_of_a_thread(panic: &PanicHookInfo<'_>) -> bool {
     let is = |text: &str| text.contains("failed to spawn thread") || text.contains("ThreadPoolBuildError");
     panic.payload_as_str().is_some_and(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_be_made_is_an_error_with_the_limit() {
+        // No machine has so much memory for a stack, so the system refuses as it does at a limit.
+        let error = limited(|| {
+            rayon::ThreadPoolBuilder::new().stack_size(1 << 46).build().unwrap();
+            Ok(Ending::PASS)
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`ulimit -u`"), "{error}");
+    }
 }

@@ -19,8 +19,10 @@ use crate::report::compare::document as comparison;
 use crate::report::stream::{self, RecordedRun};
 use crate::report::{explain, searches};
 
-/// Files above this size are rejected, in bytes. No document of framediff comes near it.
-pub const LONGEST: u64 = 256 << 20;
+/// Longer documents are rejected, in bytes. None of framediff comes near it.
+pub const LONGEST: u64 = 64 << 20;
+/// Files above this size are rejected, in bytes: JSON lines are read one by one, and a long run has many.
+const LONGEST_LINES: u64 = 256 << 20;
 /// The documents that can be reported, for error messages.
 const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `prove`, `conform`, \
                      `explain`, `mutants` or `bench`, the JSON lines of any of them, or a saved case of `explore`";
@@ -39,6 +41,9 @@ impl Content {
                 RecordedRun::Check(summary) => Self::Check(Box::new(Document::from(&*summary))),
                 RecordedRun::Items(results) => Self::Results(Box::new(results)),
             });
+        }
+        if bytes.len() as u64 > LONGEST {
+            return Err(foreign(&format!("it is larger than {} MiB, and not JSON lines", LONGEST >> 20)));
         }
         let head = Head::of(bytes).map_err(|why| foreign(&format!("it is not JSON: {why}")))?;
         Self::parse_json(name, bytes, &head, known)
@@ -113,7 +118,7 @@ fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Optio
 /// Reads a file; returns its name and its content.
 pub(super) fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
     let name = clean(&path.display().to_string());
-    match files::read(path, LONGEST) {
+    match files::read(path, LONGEST_LINES) {
         Ok(bytes) => Ok((name, bytes)),
         Err(why) => Err(SavedError::Unreadable { name, why: why.to_string() }),
     }
