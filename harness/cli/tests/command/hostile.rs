@@ -64,7 +64,7 @@ fn names_and_quotes_in_errors_are_printed_escaped() {
     fs::write(&name, "a = \"\x1b[2J").unwrap();
     refused_by_all(&name, u64::MAX, &["u{1b}[31mred"]);
     outcome([Path::new("check"), Path::new("--known"), &name], REFUSAL).assert_refused(&["a = \"\\u{1b}[2J"]);
-    outcome(["check", "--walker", "\x1b[2J"], REFUSAL).assert_refused(&["u{1b}[2J", "possible values"]);
+    outcome(["check", "--walker", "\x1b[2J"], REFUSAL).assert_refused(&["possible values"]);
 }
 
 #[test]
