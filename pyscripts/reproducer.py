@@ -3,7 +3,7 @@
 @@ABOUT@@
 
 Exit status:
-  1  an impossible stack was seen (it is printed)
+  1  an impossible stack was seen, or the cache gave another answer than it must (it is printed)
   0  nothing was seen
   2  it could not be tried here: the message says why
 
@@ -26,6 +26,8 @@ LIMIT = @@LIMIT@@
 CACHE = @@CACHE@@
 # Only stacks of samples with this answer of the cache count. None: any.
 ANSWER = @@ANSWER@@
+# What the cache must answer, an entry for each sample. None: only stacks are judged.
+ANSWERS = @@ANSWERS@@
 JIT = @@JIT@@
 MADE_FOR = @@VERSION@@
 ROUND = 0xFFFFFFFF
@@ -257,6 +259,9 @@ def stepped(target, grammar):
             if fault is not None:
                 tell(stack, fault, growth, sample, expected)
                 return True
+        if ANSWERS is not None and answer(growth) != ANSWERS[sample]:
+            print(f"sample {sample}: the cache answers {answer(growth)}, where it must answer {ANSWERS[sample]}")
+            return True
     print(f"{len(GATES)} samples, {rejected} without a stack, no impossible stack")
     return False
 

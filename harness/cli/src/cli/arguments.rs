@@ -17,6 +17,8 @@ use crate::cli::prove_arguments::Prove;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
+#[cfg(target_arch = "x86_64")]
+use crate::cli::triage::Triage;
 use crate::cli::values::{budget, families, seed};
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
@@ -87,6 +89,10 @@ pub enum Verb {
     /// Show which failures are new, still there or gone between two JSON reports
     #[command(after_long_help = exit::HELP)]
     Compare(Compare),
+    /// Sum up what a night of runs found, and write an issue for each new failure
+    #[cfg(target_arch = "x86_64")]
+    #[command(after_long_help = exit::HELP)]
+    Triage(Triage),
     /// Write a unittest file for CPython's own tree that needs only the standard library
     #[command(after_long_help = exit::HELP)]
     EmitUnittest(EmitUnittest),

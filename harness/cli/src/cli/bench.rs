@@ -13,10 +13,9 @@ use lab::bench::run::{BenchOptions, run};
 use lab::bench::{markdown, svg};
 use model::files;
 use model::run::event::{Consumer, Event};
-use serde::Serialize;
-
 use process::deadline::BoundedRun;
 use process::run_folder::RunFolder;
+use serde::Serialize;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
 use crate::cli::exit::Ending;

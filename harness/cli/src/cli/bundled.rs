@@ -11,11 +11,11 @@ use lanes::bundle::about::{About, Again, AgainWorkload, CellRecord, InterpreterI
 use lanes::bundle::archive::{BundleError, is_bundle};
 use lanes::bundle::{Bundle, name};
 use model::jit_mode::JitMode;
+use model::run::words::{broke, meaning};
 use model::{files, json};
 use process::build::{BuildVariant, SelectError, Terminal, cache_folder, select};
 use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
-use sim::case::stepped::BuildIdentity;
 use sim::snapshot::Snapshot;
 
 use crate::cli::arguments::{Cli, Replay, Verb};
@@ -23,9 +23,10 @@ use crate::cli::check::{Checked, run_check};
 use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
-use crate::cli::replay_command::quote_path;
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
 use crate::cli::snapshots;
+use crate::report::shell::{quote, quote_path};
+use crate::report::text::{Look, paragraph};
 
 /// Writes the program in a bundle to `folder`, under its own file name. No other name in a bundle becomes a path, and
 /// this one cannot leave the folder.
@@ -64,7 +65,7 @@ pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, 
     Ok(Some(SteppedFile::parse(bytes).map_err(|error| damaged(error.to_string()))?))
 }
 
-fn finding(path: &Path, bundle: &Bundle) -> Result<CellRecord, Failure> {
+pub(super) fn finding(path: &Path, bundle: &Bundle) -> Result<CellRecord, Failure> {
     let bytes = bundle.file(name::FINDING).unwrap_or_default();
     let damaged = |why: String| BundleError::damaged(path, &format!("{}: {}", name::FINDING, clean(&why)));
     Ok(json::parse(bytes).map_err(|error| damaged(error.to_string()))?)
@@ -169,7 +170,7 @@ fn again(again: &Again) -> Result<Check, Failure> {
 
 /// The row of the bundle's interpreter, or the most similar one here, with a note. Otherwise, the reason why there is
 /// none.
-fn row(
+pub(super) fn row(
     bundle: &Bundle,
     source: &BuildSource,
     interrupted: &'static AtomicBool,
@@ -205,37 +206,35 @@ fn row(
     Ok(Ok(row.clone()))
 }
 
-/// Prints a failure of `check` as it was reported, and where it happened.
-pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<Ending, Failure> {
-    let record = finding(path, bundle)?;
-    let mut text = about(bundle);
-    text.push('\n');
+/// Explains a bundle from what was recorded when it was made, so that it works on any machine. `record` is the failure
+/// of `check` in it; without one, it holds a case.
+pub(super) fn explain(path: &str, bundle: &Bundle, record: Option<&CellRecord>) -> Result<Ending, Failure> {
+    let look = Look::of_stdout();
+    let mut text = String::new();
+    if let Some(record) = record {
+        let headline = record.headline.clone().unwrap_or_else(|| broke(&record.finding));
+        paragraph(&mut text, "", &headline, look.width);
+        paragraph(&mut text, "", meaning(&record.finding.violation), look.width);
+        text.push('\n');
+    }
     for line in bundle.text(name::LOG).unwrap_or_default().lines() {
         text.push_str(&clean(line));
         text.push('\n');
     }
-    let has = |name| bundle.file(name).is_some();
-    text.push_str(&format!(
-        "  again      framediff replay {}{}\n",
-        path.display(),
-        if has(name::SNAPSHOT) { ", which also replays its snapshot" } else { "" }
-    ));
+    text.push('\n');
+    text.push_str(&about(bundle));
+    let (path, python) = (quote(path), python(&bundle.about.interpreter));
+    text.push_str(&format!("\n  run again  framediff replay {path} {python}\n"));
+    text.push_str(&format!("  reproducer framediff reproducer {path} {python} -o reproducer.py\n"));
     print(&text)?;
-    Ok(if record.known.is_some() { Ending::PASS } else { Ending::FAIL })
+    let known = record.is_some_and(|record| record.known.is_some());
+    Ok(if known { Ending::PASS } else { Ending::FAIL })
 }
 
-/// Prints the explanation of a stepped case that was recorded when its bundle was made.
-pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<Ending, Failure> {
-    let mut text = about(bundle);
-    text.push_str("\nas it was seen there:\n\n");
-    for line in bundle.text(name::LOG).unwrap_or_default().lines() {
-        text.push_str(&clean(line));
-        text.push('\n');
-    }
-    let BuildIdentity { version, .. } = &case.case.build;
-    text.push_str(&format!("  again      framediff replay BUNDLE --python PATH, with CPython {}\n", clean(version)));
-    print(&text)?;
-    Ok(Ending::FAIL)
+/// The option that names the interpreter. A bundle may come from anywhere, so its path is only printed, never run.
+fn python(interpreter: &InterpreterIdentity) -> String {
+    let there = interpreter.python.as_deref().filter(|path| path.is_file());
+    format!("--python {}", there.map_or_else(|| "PATH".to_owned(), |path| clean(&quote_path(path))))
 }
 
 /// What the bundle contains and where it was made.

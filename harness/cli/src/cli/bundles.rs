@@ -1,6 +1,7 @@
 //! Makes bundles of failures.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use model::invariants::Violation;
 use model::lane::Lane;
 use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
+use model::run::finding::Fingerprint;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
 use process::build::BuildVariant;
@@ -35,41 +37,54 @@ const STOPS: u32 = 6;
 /// run.
 const MOST_SCHEDULES: usize = 4;
 
-/// Makes a bundle of each distinct violation of a run of `check`. Failing schedules get a bundle only if they are new,
-/// and only the shortest ones do.
+/// Makes a bundle of each distinct violation of a run of `check`, and names it in the document. Failing schedules get a
+/// bundle only if they are new, and only the shortest ones do.
 pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
     program: Option<&UserProgram>,
     rows: &[BuildVariant],
-    document: &Document,
+    document: &mut Document,
     interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
     let weakenings = &arguments.selection.weaken;
+    let headlines: BTreeMap<Fingerprint, String> = document
+        .grouped()
+        .iter()
+        .flat_map(|group| {
+            let all = group.violations(&document.violations);
+            all.map(|violation| (violation.fingerprint.clone(), group.headline.clone())).collect::<Vec<_>>()
+        })
+        .collect();
     let mut cases = Vec::new();
     // Against a base, what is not new needs no bundle.
-    let is_new = |violation: &&DistinctViolation| violation.against_base.is_none() || violation.fails(false);
-    for violation in document.violations.iter().filter(is_new) {
+    let is_new = |violation: &&mut DistinctViolation| violation.against_base.is_none() || violation.fails(false);
+    for violation in document.violations.iter_mut().filter(is_new) {
         let finding = &violation.first;
+        let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
         if let Violation::Existence { case, .. } = &finding.violation {
             if violation.fails(false) {
-                cases.push((case.parse::<SteppedCase>()?, finding.row.as_str()));
+                cases.push((case.parse::<SteppedCase>()?, row, &mut violation.bundle));
             }
             continue;
         }
-        let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
         let again = Again::of(finding, program, arguments.size.overrides(), weakenings.clone());
         let Some(again) = again else { continue };
-        let bundle = of_violation(row, violation, again, program, interrupted)?;
-        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+        let headline = headlines.get(&violation.fingerprint).cloned();
+        let bundle = of_violation(row, violation, headline, again, program, interrupted)?;
+        violation.bundle = Some(saved(&bundle, folder)?);
     }
-    cases.sort_by_key(|(case, _)| (case.schedule.moves.len(), case.schedule.total_steps()));
-    for (case, row) in cases.into_iter().take(MOST_SCHEDULES) {
-        let Some(row) = rows.iter().find(|known| known.name == row) else { continue };
-        let bundle = of_case(case, row, interrupted)?;
-        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+    cases.sort_by_key(|(case, ..)| (case.schedule.moves.len(), case.schedule.total_steps()));
+    for (case, row, place) in cases.into_iter().take(MOST_SCHEDULES) {
+        *place = Some(saved(&of_case(case, row, interrupted)?, folder)?);
     }
     Ok(())
+}
+
+fn saved(bundle: &Bundle, folder: &Path) -> Result<PathBuf, Failure> {
+    let path = bundle.save(folder)?;
+    tell(&format!("bundle: {}", path.display()));
+    Ok(path)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -103,7 +118,7 @@ pub(super) fn of_stepped(
         measured: None,
         warm_up: RigPlan::new(&row.build, file.case.walker).warm_up,
     };
-    Ok(match python_file(file, duty) {
+    Ok(match python_file(file, &[], duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),
         // Without this file, `replay` still shows the failure.
         Err(_) => bundle,
@@ -118,6 +133,7 @@ fn of_case(_: SteppedCase, _: &BuildVariant, _: &'static AtomicBool) -> Result<B
 fn of_violation(
     row: &BuildVariant,
     violation: &DistinctViolation,
+    headline: Option<String>,
     again: Again,
     program: Option<&UserProgram>,
     interrupted: &AtomicBool,
@@ -136,6 +152,7 @@ fn of_violation(
         finding: violation.first.clone(),
         count: violation.count,
         known: violation.known.as_ref().map(|known| known.id.clone()),
+        headline,
         again,
     };
     let bundle = Bundle::new(About::new(violation.fingerprint.to_string(), row))

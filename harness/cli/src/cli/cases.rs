@@ -1,58 +1,34 @@
-//! The verbs for a case of the stepped lane: `replay`, `explain`, `shrink` and `reproducer`.
+//! The verbs for a case of the stepped lane: `replay`, `explain` and `shrink`.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use framewalk::printable::{clean, last_words};
+use framewalk::printable::clean;
 use lanes::bundle::about::InterpreterIdentity;
-use lanes::bundle::{Bundle, name};
-use lanes::explore::gates::from_gate_to_gate;
 use lanes::explore::place::{NoSuchBuild, identity};
 use lanes::explore::replay::{ReplayResult, Replayed, run};
 use lanes::explore::search::Until;
-use lanes::explore::shrink::{Budget, shrink as shrunk};
+use lanes::explore::shrink::{Budget, ShrinkError, Shrunk, shrink as shrunk};
 use lanes::stepped::RigPlan;
 use model::run::known::{Confirmation, KnownFailures, KnownMatch};
 use process::build::SelectError;
 use sim::case::file::SteppedFile;
 use sim::case::kept::KeptSchedules;
-use sim::case::line::is_line;
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
-use crate::cli::bundled;
 use crate::cli::exit::Ending;
 use crate::cli::explanation::{Ready, explanation};
-use crate::cli::output::{Failure, print, tell, write};
-use crate::cli::replay_command::quote;
+use crate::cli::opened::{Opened, open};
+use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::{BuildSource, Format};
-use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
-use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
+use crate::cli::stepped_arguments::{Explain, OneCase, Shrink};
+use crate::cli::{bundled, reproducers};
+use crate::report::shell::quote;
 use crate::report::text::Look;
 
 /// The name of a case that was given as a line instead of a file.
 pub(super) const ON_A_LINE: &str = "case";
-
-/// Reads a case from a line, a file or a bundle.
-fn read(text: &str) -> Result<SteppedFile, Failure> {
-    if let Some(bundle) = open_bundle(text)? {
-        let other = "this bundle contains no case of the stepped lane; open it with `framediff replay` or `explain`";
-        return Ok(bundled::case(Path::new(text), &bundle)?.ok_or(other)?);
-    }
-    if is_line(text) {
-        let case = text.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
-        return Ok(SteppedFile { note: String::new(), case });
-    }
-    Ok(SteppedFile::load(Path::new(text))?)
-}
-
-/// The bundle at a path, if there is one.
-fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
-    let path = Path::new(text);
-    Ok(if !is_line(text) && bundled::starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
-}
 
 /// Replays a case several times, each time in new processes.
 pub(super) fn replay(
@@ -149,26 +125,22 @@ fn elsewhere(name: &str, case: &SteppedCase) -> String {
     format!("  replay     framediff replay {what} --python PATH, with CPython {}\n", clean(&case.build.to_string()))
 }
 
-/// Prints why a case fails.
+/// Prints why a case fails. A bundle is explained as it was seen when it was made, on any machine; a case by itself runs
+/// again.
 pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
-    let bundle = open_bundle(case)?;
-    if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.file(name::CASE).is_none()) {
-        return bundled::explain(Path::new(case), bundle);
-    }
-    let file = read(case)?;
-    let (document, again) = match (explanation(&file, source, interrupted), &bundle) {
-        (Ok(explained), _) => explained,
-        // Without the build, the case cannot run. The bundle still holds what was seen when it was made.
-        (Err(error), Some(bundle)) if arguments.format == Format::Human && !interrupted.load(Ordering::Relaxed) => {
-            tell(&format!("note: the case did not run here: {error}"));
-            return bundled::explained_there(bundle, &file);
+    let file = match open(case)? {
+        Opened::Cell(bundle, record) => return bundled::explain(case, &bundle, Some(&record)),
+        Opened::Case(_, Some(bundle)) if arguments.format == Format::Human => {
+            return bundled::explain(case, &bundle, None);
         }
-        (Err(error), _) => return Err(error),
+        Opened::Case(file, _) => file,
     };
+    let (document, again) = explanation(&file, source, interrupted)?;
     match arguments.format {
         Format::Human => {
-            print(&(bundle.as_ref().map(bundled::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;
+            let reproducer = format!("\n  reproducer framediff reproducer {} -o reproducer.py\n", file.case);
+            print(&(document.text(Look::of_stdout()) + &reproducer))?;
         }
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
     }
@@ -182,14 +154,15 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
 /// Makes a case smaller.
 pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
-    let file = read(case)?;
+    let file = match open(case)? {
+        Opened::Case(file, _) => file,
+        cell @ Opened::Cell(..) => reproducers::case_of(&cell, source, arguments.budget, interrupted)?,
+    };
     let ready = Ready::new(&file.case, source, interrupted)?;
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline: Some(Instant::now() + arguments.budget), interrupted: &stopped, first: false };
     let budget = Budget { runs: arguments.runs, workloads: arguments.workloads, until };
-    // On another build it is another case.
-    let start = SteppedCase { build: identity(&ready.row), ..file.case.clone() };
-    let smaller = shrunk(&ready.plan, &start, budget)?;
+    let smaller = smaller(&ready, &file.case, budget)?;
     let small = SteppedFile { note: file.note.clone(), case: smaller.case };
     let mut text = String::new();
     for (name, case) in [("was", &file.case), ("is", &small.case)] {
@@ -224,49 +197,11 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     Ok(if interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { code })
 }
 
-/// Writes a Python file that reproduces the failure.
-pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
-    let OneCase { case, source } = &arguments.case;
-    if arguments.output.exists() {
-        return Err(format!("{} already exists: name another file", arguments.output.display()).into());
-    }
-    let mut file = read(case)?;
-    let ready = Ready::new(&file.case, source, interrupted)?;
-    if !file.case.schedule.moves_inside_samples() && !is_deterministic(&file.case) {
-        let stopped = || interrupted.load(Ordering::Relaxed);
-        let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
-        match from_gate_to_gate(&ready.plan, &file.case, until)? {
-            Some(gated) => file.case = gated,
-            None => {
-                tell("note: the failure was not found with moves from gate to gate, so target and profiler run freely")
-            }
-        }
-    }
-    let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
-    let text = python_file(&file, duty)?;
-    write(&arguments.output, &text)?;
-    // The file states how long it takes, so the time is measured.
-    let begun = Instant::now();
-    let output = Command::new(&ready.row.build.python).arg(&arguments.output).stdin(Stdio::null()).output()?;
-    let time = begun.elapsed();
-    let seen = match output.status.code() {
-        Some(1) => true,
-        Some(0) => false,
-        _ => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{} failed to run: {}", arguments.output.display(), last_words(&text)).into());
-        }
-    };
-    if seen && !is_deterministic(&file.case) {
-        duty.measured = Some(time);
-        write(&arguments.output, &python_file(&file, duty)?)?;
-    }
-    let kind = if is_deterministic(&file.case) { "deterministic" } else { "target and profiler run freely" };
-    let how = if seen { "it showed the failure" } else { "it did not show the failure" };
-    print(&format!("{}: {kind}; {how} in {}\n", arguments.output.display(), seconds(time)))?;
-    Ok(if seen { Ending::PASS } else { Ending::INCONCLUSIVE })
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+/// The smallest case that was found. On another build than its own, a case becomes a case of that build.
+///
+/// # Errors
+/// As [`shrunk`].
+pub(super) fn smaller(ready: &Ready, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let start = SteppedCase { build: identity(&ready.row), ..case.clone() };
+    shrunk(&ready.plan, &start, budget)
 }

@@ -69,7 +69,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     }
     if let Some(folder) = &arguments.bundles {
         let program = user_program(arguments)?;
-        bundles::of_check(folder, arguments, program.as_ref(), &rows, &document, &INTERRUPTED)?;
+        bundles::of_check(folder, arguments, program.as_ref(), &rows, &mut document, &INTERRUPTED)?;
     }
     let summary = reporting.summary().clone();
     Ok(Checked { ending: reporting.finish_as(document)?, summary })

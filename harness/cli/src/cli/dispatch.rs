@@ -12,7 +12,7 @@ use crate::cli::{
     attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, snapshots, threads,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::cli::{cases, conform, explore, mutants};
+use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
 
 /// Runs the verb and returns the exit code.
 #[must_use]
@@ -58,7 +58,7 @@ fn run(cli: Cli) -> Result<Ending, Failure> {
         #[cfg(target_arch = "x86_64")]
         Verb::Explain(arguments) => cases::explain(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
-        Verb::Reproducer(arguments) => cases::reproducer(&arguments, &INTERRUPTED),
+        Verb::Reproducer(arguments) => reproducers::reproducer(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Conform(arguments) => conform::conform(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
@@ -73,6 +73,8 @@ fn run(cli: Cli) -> Result<Ending, Failure> {
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
         Verb::Merge(arguments) => merge::merge(&arguments),
         Verb::Compare(arguments) => compare::compare(&arguments),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Triage(arguments) => triage::triage(&arguments, &INTERRUPTED),
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Ready {
     pub(super) row: BuildVariant,
     pub(super) plan: RigPlan,
     pub(super) workload: Workload,
-    // Removed on drop.
-    _folder: RunFolder,
+    /// Removed on drop.
+    pub(super) folder: RunFolder,
 }
 
 impl Ready {
@@ -41,7 +41,7 @@ impl Ready {
         }
         let folder = RunFolder::after_cleaning()?;
         let plan = plan(&row, case, folder.path());
-        Ok(Self { row, plan, workload, _folder: folder })
+        Ok(Self { row, plan, workload, folder })
     }
 }
 

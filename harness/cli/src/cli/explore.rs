@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lanes::explore::against_base::SMALL;
 use lanes::explore::canonical::canonical;
 use lanes::explore::failures::{Failing, FailureKind};
 use lanes::explore::parallel::{Order, ParallelResult, ParallelSearch, Watch, run};
@@ -21,7 +22,7 @@ use model::run::known::{KnownFailure, KnownFailures};
 use model::run::verdict::Verdict;
 use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
-use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use model::workload::{Family, Mode, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
 use process::deadline::BoundedRun;
 use process::run_folder::RunFolder;
@@ -38,9 +39,6 @@ use crate::cli::{bundles, folder};
 use crate::report::saved::Content;
 use crate::report::searches::{Search, SearchDocument, SearchEnd, SearchFailure, SearchLeaf, per_second};
 
-/// Small enough that a few steps reach every part of the program.
-const SMALL: Parameters =
-    Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
 /// The default limit: with more steps in a move, an exhaustive search of two moves takes too long.
 const MOST_STEPS: u32 = 24;
 const WIDTH: u16 = 100;

@@ -31,6 +31,8 @@ mod mutant_steps;
 #[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
+#[cfg(target_arch = "x86_64")]
+mod opened;
 mod output;
 mod prove;
 pub mod prove_arguments;
@@ -39,6 +41,8 @@ mod replays;
 mod report;
 pub mod report_arguments;
 mod reports;
+#[cfg(target_arch = "x86_64")]
+mod reproducers;
 mod rows;
 pub mod shared_arguments;
 mod snapshots;
@@ -46,6 +50,8 @@ mod snapshots;
 mod stand_ins;
 pub mod stepped_arguments;
 mod threads;
+#[cfg(target_arch = "x86_64")]
+pub mod triage;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;

@@ -1,6 +1,5 @@
 //! The command that replays a failure.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use model::run::finding::Finding;
 
 use crate::cli::check_arguments::Check;
 use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
+use crate::report::shell::{quote, quote_path};
 
 /// A single cell gets the whole budget of its run, which is more than it had within the run. Below this time the
 /// default is enough; only a longer budget goes into the command.
@@ -105,25 +105,6 @@ fn judging(judging: &Judging) -> Options<2> {
 /// An absolute path, valid from any folder.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or(path.to_owned())
-}
-
-pub(super) fn quote_path(path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    match str::from_utf8(bytes) {
-        Ok(text) => quote(text),
-        // Shells read this form of a name, and reports can print it.
-        Err(_) => format!("$'{}'", bytes.escape_ascii()),
-    }
-}
-
-/// Quotes `word` for a POSIX shell if necessary.
-pub(super) fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
@@ -224,25 +205,5 @@ mod tests {
         let replayed = check(&line.replace(r"'it'\''s'", "it's"));
         assert_eq!((&replayed.program, &replayed.arguments), (&original.program, &original.arguments));
         assert!(replayed.selection.family.is_empty());
-    }
-
-    #[test]
-    fn quoted_words_survive_a_shell() {
-        for (word, quoted) in [
-            ("/opt/py-3.15/bin/python3.15", "/opt/py-3.15/bin/python3.15"),
-            ("", "''"),
-            ("/my builds/py", "'/my builds/py'"),
-            ("$HOME", "'$HOME'"),
-            ("it's", r"'it'\''s'"),
-        ] {
-            assert_eq!(quote(word), quoted);
-        }
-    }
-
-    #[test]
-    fn a_path_that_is_not_utf8_is_quoted_byte_by_byte() {
-        let path = |bytes| Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned();
-        assert_eq!(quote_path(&path(b"/opt/my python")), "'/opt/my python'");
-        assert_eq!(quote_path(&path(b"/opt/x\xff'\n/python")), r"$'/opt/x\xff\'\n/python'");
     }
 }

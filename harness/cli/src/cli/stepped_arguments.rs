@@ -225,7 +225,10 @@ pub struct Reproducer {
     /// The Python file to write; it must not exist
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: PathBuf,
-    /// Time limit of the file when it runs, and of the trial here
+    /// The build on which the file must pass, if not another build of the same version
+    #[arg(long, value_name = "PYTHON", help_heading = "Builds")]
+    pub baseline: Option<PathBuf>,
+    /// Time limit of the file when it runs, and of the search for it here
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
     pub limit: Duration,
 }

@@ -55,7 +55,8 @@ pub fn sentence(document: &Document, listed: &str) -> String {
 #[must_use]
 pub fn grounds(document: &Document) -> Vec<String> {
     let Judgement { verdict, failures, .. } = &document.judgement;
-    let mut grounds: Vec<String> = document.grouped().iter().filter(|group| group.fails).map(new(document)).collect();
+    let mut grounds: Vec<String> =
+        document.grouped().iter().filter(|group| group.fails).map(|group| broke(document, group)).collect();
     let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     grounds.extend(undescribed.map(ToString::to_string));
     let doubts = doubts(document);
@@ -101,8 +102,9 @@ fn against_base(document: &Document, baseline: &BaseComparison) -> String {
     }
 }
 
-fn new(document: &Document) -> impl Fn(&Group) -> String {
-    |group| format!("{}; on {}", group.headline, places(document, &group.rows))
+/// What a group of violations is, and the builds that show it.
+pub(super) fn broke(document: &Document, group: &Group) -> String {
+    format!("{}; on {}", group.headline, places(document, &group.rows))
 }
 
 /// Impossible stacks from a live walker are not violations by themselves, but the sentence still counts them.

@@ -112,11 +112,10 @@ impl Explanation {
         Self { history: history(events), failure, misfit }
     }
 
-    /// Renders the explanation as text, in lines of `width` columns.
+    /// Renders the explanation as text, in lines of `width` columns: the failure, then the history.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
-        let mut out = columns(&self.history, width);
-        out.push('\n');
+        let mut out = String::new();
         match &self.failure {
             Some(failure) => failure.render(&mut out, width),
             None => out.push_str("  nothing is wrong: the target had every stack during its sample\n"),
@@ -124,7 +123,8 @@ impl Explanation {
         if let Some(misfit) = &self.misfit {
             let _ = writeln!(out, "  note       {}", clean(misfit));
         }
-        out
+        out.push('\n');
+        out + &columns(&self.history, width)
     }
 }
 

@@ -19,6 +19,7 @@ use model::run::part::Part;
 use model::run::phases::Phases;
 use model::run::verdict::{Judgement, Verdict};
 
+use crate::report::next_step::NextStep;
 use crate::report::text::{Look, paragraph, plural};
 use crate::report::{changes, conclusion, table};
 
@@ -365,7 +366,16 @@ fn verdict(out: &mut String, document: &Document, look: Look) {
     paragraph(&mut sentence, &label, &conclusion::sentence(document, "listed above"), look.width);
     let rest = sentence.strip_prefix(label.trim_end()).unwrap_or(&sentence);
     let _ = write!(out, "verdict: {word}:{rest}");
-    for ground in conclusion::grounds(document) {
-        paragraph(out, "- ", &ground, look.width);
+    let next = NextStep::of(document);
+    let said = next.as_ref().map(|next| next.broke.as_str());
+    for ground in conclusion::grounds(document).iter().filter(|ground| said != Some(ground)) {
+        paragraph(out, "- ", ground, look.width);
+    }
+    if let Some(NextStep { broke, new, command }) = &next {
+        out.push('\n');
+        paragraph(out, "broke      ", broke, look.width);
+        paragraph(out, "new        ", new, look.width);
+        // Never wrapped, because the line is meant to be copied.
+        let _ = writeln!(out, "show it    {}", look.bold(&clean(command)));
     }
 }

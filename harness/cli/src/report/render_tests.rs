@@ -92,10 +92,13 @@ fn the_report_has_every_part() {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     let end = "verdict: fail: 1 new kind of failure (and 1 known); 1 measurement unconfirmed\n\
-               - probably the profiler (_remote_debugging): cpython-cached returns stacks that\n  \
-                 mix two branches of the program; on 3.15.2\n\
                - 1 program of the plan did not run\n\
-               - as known, 3.15.2 returns wrong stacks\n";
+               - as known, 3.15.2 returns wrong stacks\n\
+               \n\
+               broke      probably the profiler (_remote_debugging): cpython-cached returns\n           \
+                          stacks that mix two branches of the program; on 3.15.2\n\
+               new        yes: no known failure of CPython 3.15.2 describes it\n\
+               show it    framediff check --lane live --family alternating --seed 7\n";
     assert!(text.ends_with(end), "{text}");
 }
 

@@ -4,7 +4,6 @@
 //! steps and is deterministic. Otherwise only this project's rig can reproduce the moves. The file then lets target
 //! and unwinder run freely and looks for a stack that the program can never have.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use framewalk::printable::clean;
@@ -15,7 +14,7 @@ use model::schedule::cast::SampleTurn;
 use model::schedule::fingerprint::CacheAnswer;
 use model::workload::{Mode, generate};
 use sim::case::file::SteppedFile;
-use sim::case::stepped::{BadStepped, SteppedCase};
+use sim::case::stepped::{BadStepped, SteppedCase, WorkloadIdentity};
 use thiserror::Error;
 
 use crate::report::python::{boolean, contexts, functions, list, program, string};
@@ -74,11 +73,12 @@ pub fn is_deterministic(case: &SteppedCase) -> bool {
     case.workload.mode == Mode::GatedRounds && !case.schedule.moves_inside_samples()
 }
 
-/// The text of the Python file that reproduces a case.
+/// The text of the Python file that reproduces a case. `answers` are those that the cache must give, a sample each; if
+/// there are none, only stacks are judged.
 ///
 /// # Errors
 /// See [`NoReproducer`].
-pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer> {
+pub fn reproducer(file: &SteppedFile, answers: &[CacheAnswer], duty: Duty) -> Result<String, NoReproducer> {
     let case = &file.case;
     let protocol_is_cpythons = case.walker.is_cpythons() || case.walker.has_cpythons_protocol();
     if !protocol_is_cpythons || !case.weakenings.is_empty() {
@@ -109,9 +109,9 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
     };
     let mut text = TEMPLATE.to_owned();
     for (name, value) in [
-        ("TITLE", title(case)),
+        ("TITLE", title(case, answers)),
         ("ABOUT", about(deterministic, duty)),
-        ("ORIGIN", origin(file)),
+        ("ORIGIN", origin(file, answers)),
         ("GATES", gates.unwrap_or_else(|| "None".to_owned())),
         ("AT_START", list(case.cast.at_start().iter().map(|actor| string(&actor.to_string())))),
         ("TURNS", list((0..case.samples).filter(|_| deterministic).map(|sample| turn(&case.cast.turn(sample))))),
@@ -119,6 +119,14 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         ("LIMIT", duty.limit.as_secs().max(1).to_string()),
         ("CACHE", boolean(case.walker.is_cached()).to_owned()),
         ("ANSWER", answer),
+        (
+            "ANSWERS",
+            if answers.is_empty() {
+                "None".to_owned()
+            } else {
+                list(answers.iter().map(|answer| string(answer.name())))
+            },
+        ),
         ("JIT", if case.build.jit { "True" } else { "None" }.to_owned()),
         ("VERSION", string(&case.build.version)),
         ("EXPECTED", string(&expected(deterministic, duty))),
@@ -137,8 +145,14 @@ fn turn(turn: &SampleTurn) -> String {
     format!("(({}), {})", before.trim_end(), string(&turn.by.to_string()))
 }
 
-fn title(case: &SteppedCase) -> String {
-    let what = case.fingerprint.fault.deed();
+/// What the unwinder does wrong, as the end of a sentence.
+#[must_use]
+pub fn deed(case: &SteppedCase, answers: &[CacheAnswer]) -> &'static str {
+    if answers.is_empty() { case.fingerprint.fault.deed() } else { "uses its cache otherwise than it should" }
+}
+
+fn title(case: &SteppedCase, answers: &[CacheAnswer]) -> String {
+    let what = deed(case, answers);
     let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
     let others = if case.cast.actors() > 1 { " when another one exists" } else { "" };
     format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")
@@ -174,11 +188,19 @@ fn expected(deterministic: bool, duty: Duty) -> String {
     }
 }
 
-fn origin(file: &SteppedFile) -> String {
+fn origin(file: &SteppedFile, answers: &[CacheAnswer]) -> String {
     let case = &file.case;
-    let mut text = format!("Made for CPython {} by framediff from the case\n", case.build);
-    // Never wrapped, because the line is meant to be copied.
-    let _ = writeln!(text, "  {case}");
+    let mut text = if answers.is_empty() {
+        // Never wrapped, because the line is meant to be copied.
+        format!("Made for CPython {} by framediff from the case\n  {case}\n", case.build)
+    } else {
+        let WorkloadIdentity { family, seed, .. } = &case.workload;
+        wrapped(&format!(
+            "Made for CPython {} by framediff, with its program {family} of seed {seed}. The answers that the cache must \
+             give are those of the build that it was compared with.",
+            case.build
+        )) + "\n"
+    };
     if !file.note.trim().is_empty() {
         text.push_str(&wrapped(&clean(&file.note)));
     }
@@ -209,6 +231,7 @@ mod tests {
             "LIMIT",
             "CACHE",
             "ANSWER",
+            "ANSWERS",
             "JIT",
             "VERSION",
             "PROGRAM",
@@ -218,6 +241,6 @@ mod tests {
         ] {
             assert_eq!(TEMPLATE.matches(&format!("@@{name}@@")).count(), 1, "{name}");
         }
-        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 16, "and no other");
+        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 17, "and no other");
     }
 }

@@ -56,7 +56,7 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
     // Torn reads alone make the fault visible, within a second on an idle machine.
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
     assert!(!is_deterministic(&file.case));
-    let text = reproducer(&file, duty(8)).unwrap();
+    let text = reproducer(&file, &[], duty(8)).unwrap();
     assert!(text.contains(&file.case.to_string()), "the case can be copied from it");
     let (code, output, time) = run(&text);
     assert!(output.contains("expected time: unknown; it gives up after 8 s"), "{output}");
@@ -85,7 +85,7 @@ fn a_deterministic_reproducer_takes_the_same_steps_every_time() {
         let moves: Vec<String> = (0..60).map(|sample| format!("{sample}.0:{}", 1 + sample % 3)).collect();
         let file = file(family, Mode::GatedRounds, names, 60, &moves.join(","));
         assert!(is_deterministic(&file.case));
-        let text = reproducer(&file, duty(1)).unwrap();
+        let text = reproducer(&file, &[], duty(1)).unwrap();
         let (code, output, _) = run(&text);
         assert_eq!(code, Some(0), "{family}: {output}");
         assert!(output.contains("60 samples, 0 without a stack, no impossible stack"), "{family}: {output}");
@@ -104,7 +104,7 @@ fn a_deterministic_reproducer_takes_the_same_steps_every_time() {
 fn a_stale_stack_is_impossible_where_the_program_waits() {
     let file =
         file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 8, "1.0:1,2.0:1,3.0:1,4.0:1,5.0:2,6.0:1,7.0:1");
-    let text = reproducer(&file, duty(1)).unwrap();
+    let text = reproducer(&file, &[], duty(1)).unwrap();
     assert_eq!(run(&text).0, Some(0));
     // A sampler that returns its previous answer.
     let stale = text.replace(
@@ -129,7 +129,7 @@ fn a_reproducer_with_two_unwinders_is_deterministic() {
     file.case.cast = "a+make-b.b+a".parse().unwrap();
     file.case.fingerprint =
         "stepped/cpython-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap();
-    let text = reproducer(&file, duty(1)).unwrap();
+    let text = reproducer(&file, &[], duty(1)).unwrap();
     let version = common::release().version.to_string();
     let known = KnownFailures::kept()
         .unwrap()
@@ -141,14 +141,14 @@ fn a_reproducer_with_two_unwinders_is_deterministic() {
     assert_eq!(run(&text).1, output, "every run is the same");
     // Without the second unwinder, nothing is wrong.
     file.case.cast = ProfilerScript::default();
-    let (code, output, _) = run(&reproducer(&file, duty(1)).unwrap());
+    let (code, output, _) = run(&reproducer(&file, &[], duty(1)).unwrap());
     assert_eq!(code, Some(0), "{output}");
 }
 
 #[test]
 fn a_reproducer_that_cannot_run_says_why() {
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
-    let text = reproducer(&file, duty(1)).unwrap();
+    let text = reproducer(&file, &[], duty(1)).unwrap();
     let without = text.replace("from _remote_debugging import", "from _no_such_module import");
     let (code, output, _) = run(&without);
     assert_eq!(code, Some(2), "{output}");
@@ -165,7 +165,7 @@ fn cases_that_no_file_can_reproduce_are_refused_with_the_reason() {
     let with = |change: &dyn Fn(&mut SteppedCase)| {
         let mut changed = file.clone();
         change(&mut changed.case);
-        reproducer(&changed, duty(1)).unwrap_err()
+        reproducer(&changed, &[], duty(1)).unwrap_err()
     };
     let error = with(&|case| case.walker = WalkerKind::OwnReference).to_string();
     assert!(error.contains("in own-reference, not in CPython's"), "{error}");

@@ -230,3 +230,37 @@ fn a_mutant_that_is_kept_can_be_started() {
     let kept = row.join(name).join("python");
     assert_eq!(module(&kept).parent().unwrap(), row.join(name).join("library"));
 }
+
+#[test]
+fn a_failure_of_the_stopped_lane_leads_to_a_reproducer_that_passes_on_the_base() {
+    let patched = Patched::new(&common::release(), UnwinderFault::NoSequenceCheck).expect("the fault is viable");
+    let folder = tempfile::tempdir().unwrap();
+    let (bundles, file) = (folder.path().join("bundles"), folder.path().join("reproducer.py"));
+    let run = |arguments: &[&str]| {
+        let mut command = framediff(arguments);
+        command.current_dir(folder.path());
+        Running::start(command).ends_within(Duration::from_secs(120))
+    };
+    let python = patched.python.to_str().unwrap();
+    let stopped = ["check", "--lane", "stopped", "--family", "alternating", "--stops", "100", "--seed", "3"];
+    let more = ["--budget", "60s", "--jit", "off", "--python", python, "--bundles", bundles.to_str().unwrap()];
+    let checked = run(&[&stopped[..], &more].concat());
+    let last: Vec<&str> = checked.stdout.lines().rev().take(4).collect();
+    let show = last[0].strip_prefix("show it    framediff explain ").unwrap_or_else(|| panic!("{checked:?}"));
+    assert!(last.iter().any(|line| line.starts_with("broke      probably the profiler")), "{checked:?}");
+    assert!(last.iter().any(|line| line.starts_with("new        yes")), "{checked:?}");
+    let explained = run(&["explain", show]);
+    assert!(explained.stdout.starts_with("probably the profiler"), "{explained:?}");
+    let end = explained.stdout.lines().last().unwrap();
+    assert!(end.starts_with("  reproducer framediff reproducer ") && end.contains(python), "{explained:?}");
+    let made = run(&["reproducer", show, "--python", python, "-o", file.to_str().unwrap()]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stdout.contains("deterministic") && made.stdout.contains("the base: passes"), "{made:?}");
+    let shows = |python: &Path| Command::new(python).arg(&file).output().unwrap().status.code();
+    for _ in 0..3 {
+        assert_eq!((shows(&patched.python), shows(&common::release().python)), (Some(1), Some(0)), "{made:?}");
+    }
+    let shrunk = run(&["shrink", show, "--python", python, "--runs", "100", "--workloads", "2"]);
+    assert_eq!(shrunk.code, Some(0), "{shrunk:?}");
+    assert!(shrunk.stdout.contains("reproduces 1/1"), "{shrunk:?}");
+}

@@ -1,7 +1,7 @@
 //! What a bundle records about itself, the interpreter and the machine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
@@ -65,6 +65,9 @@ pub struct InterpreterIdentity {
     /// Its arguments before the program, for example `-X perf`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
+    /// Its path on the machine where it failed. Older bundles do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<PathBuf>,
     /// Its `sys.version`; `None` if it could not be asked.
     pub sys_version: Option<String>,
     /// The linker's build id of the file that holds `_PyRuntime`.
@@ -84,6 +87,7 @@ impl InterpreterIdentity {
             flavour: build.kind(),
             jit: row.jit == JitMode::On,
             arguments: build.arguments.clone(),
+            python: Some(build.python.clone()),
             sys_version: told.map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
             build_id: build_id(&build.image),
             sha256: digest::of_file(&build.image).ok(),
@@ -154,6 +158,9 @@ pub struct CellRecord {
     pub count: u64,
     /// The matching entry of the known failures, if there is one.
     pub known: Option<String>,
+    /// The failure and its probable cause in words, as the whole run made them. Older bundles do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
     /// How to run the cell again.
     pub again: Again,
 }

@@ -21,6 +21,7 @@ fn about() -> About {
             flavour: "release".into(),
             arguments: Vec::new(),
             jit: false,
+            python: Some("/opt/python3.15".into()),
             sys_version: None,
             build_id: Some("ab".into()),
             sha256: Some("cd".into()),

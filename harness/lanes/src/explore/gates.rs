@@ -1,12 +1,11 @@
 //! Searches for a failure again with a target that stands still during samples and moves from gate to gate.
 
-use model::schedule::AccessKind;
 use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::shard::Shard;
 use model::workload::{Mode, generate};
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
-use super::place::movement;
+use super::against_base::at_rest;
 use super::search::{Until, find};
 use crate::stepped::{Rig, RigError, RigPlan};
 
@@ -28,13 +27,7 @@ pub fn from_gate_to_gate(
     let WorkloadIdentity { family, seed, parameters, .. } = &case.workload;
     let workload = generate(*family, Mode::GatedRounds, parameters, *seed);
     let identity = WorkloadIdentity::of(&workload);
-    let plan = RigPlan {
-        movement: movement(Mode::GatedRounds),
-        tearing: false,
-        still: AccessKind::ALL.into(),
-        ..plan.clone()
-    };
-    let mut rig = Rig::launch(plan, workload)?;
+    let mut rig = Rig::launch(at_rest(plan), workload)?;
     let bounds = ExhaustiveBounds {
         samples: case.samples.saturating_add(1),
         moves: u32::try_from(case.schedule.moves.len()).unwrap_or(u32::MAX).saturating_add(1),

@@ -3,6 +3,7 @@
 //! [`search`] runs the schedules of a scheduler on one rig, [`parallel`] on several. [`failures`] keeps the simplest
 //! schedule of each kind of failure. [`replay`] and [`shrink`] start from a [`SteppedCase`](sim::case::stepped).
 
+pub mod against_base;
 pub mod canonical;
 pub mod failures;
 pub mod gates;

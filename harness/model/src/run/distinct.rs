@@ -1,6 +1,7 @@
 //! Violations that are the same bug, and known failures that did not occur.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct DistinctViolation {
     pub places: Vec<CellCount>,
     /// The first of them.
     pub first: Finding,
+    /// The file of its bundle, if the run made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// A cell in which a violation occurred.

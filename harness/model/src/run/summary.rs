@@ -345,6 +345,7 @@ impl Summary {
             known,
             not_confirmed,
             against_base: None,
+            bundle: None,
             count: 0,
             rows: BTreeSet::new(),
             places: Vec::new(),

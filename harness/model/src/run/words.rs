@@ -142,3 +142,62 @@ pub fn broke(finding: &Finding) -> String {
         }
     }
 }
+
+/// What a violation means for somebody who profiles a program, and how the protocol should have prevented it.
+#[must_use]
+pub fn meaning(violation: &Violation) -> &'static str {
+    match violation {
+        Violation::AnchorMiscounted { .. } | Violation::SequenceDecreased { .. } => {
+            "A profiler takes callers from its cache only if last_profiled_frame_seq says how many frames have left the \
+             stack since. Whenever a frame that is the anchor leaves, the interpreter must move last_profiled_frame to \
+             its caller and add 1 to the sequence. If it does not, the profiler either loses its cache or takes a new \
+             frame at an old address for the one it knew, and puts the callers of one branch under the leaf of another."
+        }
+        Violation::WrittenWhileNull { .. } => {
+            "While last_profiled_frame is NULL, no profiler uses the cache, and the interpreter must write neither field."
+        }
+        Violation::AnchorOffChain { .. } => {
+            "last_profiled_frame must always be a frame of the thread. Once its frame has left, the memory can be \
+             another frame, which a profiler then takes for the one it knew."
+        }
+        Violation::AnchorOnDeadShim { .. } | Violation::AnchorOnSuspendedGenerator { .. } => {
+            "last_profiled_frame must be a frame that is on the stack. This one has left or is suspended, so that \
+             nothing moves it on; a profiler finds it again only by chance."
+        }
+        Violation::AnchorLeft { .. } | Violation::AnchorNotCleared { .. } => {
+            "An anchor that a profiler leaves behind, or takes over from another one, is counted for somebody else: a \
+             later profiler can find it and trust callers that are not its own."
+        }
+        Violation::AnchorNotWritten { .. } | Violation::AnchorWrittenInVain { .. } => {
+            "After a sample with a stack, a profiler must set last_profiled_frame to the leaf it returned; after one \
+             without, it must leave it alone. Otherwise its entry and the anchor are about different frames."
+        }
+        Violation::Existence { .. }
+        | Violation::Legality { .. }
+        | Violation::Agreement { .. }
+        | Violation::Account { .. }
+        | Violation::Told { .. } => {
+            "A profile made with this walker shows calls that did not happen. What the target was doing during the \
+             sample is known, from its own account or because it did not move."
+        }
+        Violation::CacheWorse { .. } | Violation::MoreThanReleased { .. } => {
+            "A profile made with this walker shows calls that did not happen, and more of them than without a cache or \
+             with a released build: the cache adds them."
+        }
+        Violation::RejectedWhileStopped { .. } => {
+            "The target did not move, so there was a stack to return. A profile loses these samples, always at the same \
+             places of the program."
+        }
+        Violation::UnwinderDied { .. } | Violation::UnwinderHung => {
+            "A profiler that samples such a target ends without a profile."
+        }
+        Violation::HitMissed { .. } | Violation::Counters { .. } | Violation::LessThanReleased { .. } => {
+            "The stacks are right, but the cache did not answer although the anchor allowed it: every such sample costs a \
+             whole walk, and the profiler's own statistics are wrong or poor."
+        }
+        Violation::Cost { .. } => {
+            "The stacks are right, but the profiler reads or writes what its answer does not need, or trusts what it did \
+             not read."
+        }
+    }
+}

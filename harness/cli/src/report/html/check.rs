@@ -12,6 +12,7 @@ use model::run::verdict::LineVerdict;
 use super::matrix::matrix;
 use super::stacks::{beside_words, side_by_side};
 use super::{WIDTH, command, known_terms, shown, tag};
+use crate::report::next_step::{NextStep, explain};
 use crate::report::text::plural;
 use crate::report::{conclusion, human, table};
 
@@ -26,10 +27,18 @@ const REMARKS: [(&str, &str); 2] = [
 
 /// Everything the document says about a run.
 pub(super) fn section(document: &Document) -> Markup {
-    let grounds = conclusion::grounds(document);
+    let next = NextStep::of(document);
+    let mut grounds = conclusion::grounds(document);
+    grounds.retain(|ground| next.as_ref().is_none_or(|next| next.broke != *ground));
     let groups = document.grouped();
+    let (failing, known): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.fails);
     html! {
+        @if let Some(NextStep { broke, new, command: show }) = &next {
+            dl { dt { "broke" } dd { (shown(broke)) } dt { "new" } dd { (shown(new)) } dt { "show it" } dd { (command(show)) } }
+        }
         (list(&grounds))
+        (self::groups(document, "Failures", &failing))
+        h3 { "Run" }
         dl {
             dt { "seed, budget" } dd { (document.seed) ", " (humantime::format_duration(document.budget)) }
             @for row in document.builds.iter().take(MOST) {
@@ -41,11 +50,7 @@ pub(super) fn section(document: &Document) -> Markup {
         h3 { "Walkers" }
         (walkers(document))
         (super::profiles::section(document))
-        @if !groups.is_empty() {
-            h3 { "Violations" }
-            @for group in groups.iter().take(MOST) { (self::group(document, group)) }
-            (more(groups.len(), "violation"))
-        }
+        (self::groups(document, "Not new", &known))
         @if let Some(baseline) = &document.baseline {
             h3 { "Against the base" }
             pre { (human::changes(document, baseline, WIDTH)) }
@@ -68,6 +73,17 @@ pub(super) fn section(document: &Document) -> Markup {
                 h3 { (title) }
                 (list(&advice.iter().map(ToString::to_string).collect::<Vec<_>>()))
             }
+        }
+    }
+}
+
+/// Groups of violations under a title.
+fn groups(document: &Document, title: &str, groups: &[&Group]) -> Markup {
+    html! {
+        @if !groups.is_empty() {
+            h3 { (title) }
+            @for group in groups.iter().take(MOST) { (group_of(document, group)) }
+            (more(groups.len(), "violation"))
         }
     }
 }
@@ -119,7 +135,7 @@ fn line(line: &Line) -> Markup {
 }
 
 /// A group: its simplest member, and the others folded.
-fn group(document: &Document, group: &Group) -> Markup {
+fn group_of(document: &Document, group: &Group) -> Markup {
     let mut members = group.violations(&document.violations);
     let simplest = members.next();
     let others: Vec<&DistinctViolation> = members.collect();
@@ -157,6 +173,7 @@ fn violation(document: &Document, violation: &DistinctViolation) -> Markup {
         (around(first))
         h4 { "Replay" }
         (command(&first.replay))
+        @if let Some(bundle) = &violation.bundle { (command(&explain(bundle))) }
     } }
 }
 
@@ -187,9 +204,9 @@ fn around(finding: &Finding) -> Markup {
     html! {
         @if !finding.before.is_empty() { (beside_words(&finding.before, None, "the stack at the last look")) }
         @if !finding.source.is_empty() {
-            dl { dt { "source" } @for line in finding.source.iter().take(MOST) {
-                dd { (shown(&line.function)) ", line " (line.line) ": " code { (shown(&line.text)) } }
-            } }
+            dl { dt { "source" } dd { @for line in finding.source.iter().take(MOST) {
+                div { (shown(&line.function)) ", line " (line.line) ": " code { (shown(&line.text)) } }
+            } } }
         }
     }
 }
