@@ -39,11 +39,11 @@ pub fn was_guard() -> bool {
 
 /// The harness's end of a guard. Dropping it cleans up, too.
 #[derive(Debug)]
-pub struct Guard {
+pub struct RunGuard {
     process: Child,
 }
 
-impl Guard {
+impl RunGuard {
     /// Starts the guard of the programs whose folders are inside `folder`. `None` in a program that cannot be one.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         // Waiting closes its standard input.
         let _ = self.process.wait();

@@ -12,7 +12,7 @@ use model::run::event::Consumer;
 use model::run::known::KnownFailures;
 use model::workload::user_program::UserProgram;
 use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select, without_unwinder};
-use process::guard::Guard;
+use process::guard::RunGuard;
 use process::run_folder::RunFolder;
 
 use crate::cli::check_arguments::Check;
@@ -77,7 +77,7 @@ pub(super) fn run_on(
     let selected = &arguments.selection;
     let folder = RunFolder::after_cleaning()?;
     let program = user_program(arguments)?.map(Arc::new);
-    let _guard = program.as_ref().map(|_| Guard::start(folder.path())).transpose()?;
+    let _guard = program.as_ref().map(|_| RunGuard::start(folder.path())).transpose()?;
     let sought = arguments.until.clone().map(Sought::new);
     let replay = |row: &_, cell: &_, failure: &_| replay_command::command(arguments, row, cell, failure);
     let options = CheckOptions {

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 pub use self::content::{Content, KnownCase, ReplayedCase, SavedReport};
 pub use self::parse::LONGEST;
-use self::parse::{Source, read};
+use self::parse::{UnbuiltDocument, read};
 
 /// The `kind` and version of a document that holds several documents.
 const SEVERAL: &str = "framediff-reports";
@@ -107,7 +107,7 @@ impl Saved {
             let content = Content::parse(&name, &bytes, known)?;
             return Ok(vec![Self { name, content }]);
         }
-        let source = Source { name: &name, bytes: &bytes, head: &head };
+        let source = UnbuiltDocument { name: &name, bytes: &bytes, head: &head };
         let several: Several<&RawValue> = source.content("several reports in one", SEVERAL_VERSION)?;
         let one = |one: OneOfSeveral<&RawValue>| {
             let within = format!("{name}: {}", clean(&one.file));

@@ -58,7 +58,7 @@ impl Content {
         let has = |fields: &[&str]| head.has(fields);
         let (kind, format) = (head.kind(), head.format());
         let is_kind = |wanted: &str| kind.as_deref() == Some(wanted);
-        let source = Source { name, bytes, head };
+        let source = UnbuiltDocument { name, bytes, head };
         if format.as_deref() == Some(FORMAT) {
             return match AnyCaseFile::parse(bytes).map_err(|why| foreign(&why))? {
                 AnyCaseFile::Stepped(file) => {
@@ -125,13 +125,13 @@ pub(super) fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
 }
 
 /// A document that is not built yet.
-pub(super) struct Source<'a> {
+pub(super) struct UnbuiltDocument<'a> {
     pub(super) name: &'a str,
     pub(super) bytes: &'a [u8],
     pub(super) head: &'a Head<'a>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> UnbuiltDocument<'a> {
     /// Parses the document, and checks its version first.
     pub(super) fn content<T: Deserialize<'a>>(&self, kind: &'static str, expected: u32) -> Result<T, SavedError> {
         if self.head.version() != Some(u64::from(expected)) {
