@@ -108,11 +108,12 @@ pub(super) fn make(
     interrupted: &'static AtomicBool,
 ) -> Result<Made, Failure> {
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let until = Until { deadline: Some(Instant::now() + wanted.limit), interrupted: &stopped, first: false };
+    // Each search gets the whole time.
+    let until = || Until { deadline: Some(Instant::now() + wanted.limit), interrupted: &stopped, first: false };
     let builds = Builds::of(opened, wanted.source, wanted.baseline, interrupted)?;
     let family = family(opened)?;
     if let Opened::Case(file, _) = opened {
-        let draft = Draft { file: of_case(file, &builds.plan, until)?, answers: Vec::new() };
+        let draft = Draft { file: of_case(file, &builds.plan, until())?, answers: Vec::new() };
         match tried(wanted, &builds, &draft)? {
             Made::Not(why) => tell(&format!("note: {why}; looking for another schedule of {family}")),
             written @ Made::Written(_) => return Ok(written),
@@ -121,6 +122,7 @@ pub(super) fn make(
     if builds.base.is_none() {
         return Ok(Made::Not(NO_BASE.to_owned()));
     }
+    let until = until();
     for family in tried_families(family) {
         let Some(found) = builds.difference(family, seed(opened), until)? else { continue };
         match tried(wanted, &builds, &draft(&builds, found)?)? {
@@ -133,7 +135,7 @@ pub(super) fn make(
         Opened::Cell(..) => format!("framediff replay {}", quote(name)),
     };
     Ok(Made::Not(format!(
-        "this build and the base answer alike on every schedule that moves from gate to gate between samples, so the \
+        "this build and the base answered alike on all tried schedules that move from gate to gate between samples, so the \
          failure needs a target that moves during a sample, or a state that these programs do not reach; only \
          framediff can do that: `{again}`"
     )))

@@ -106,11 +106,11 @@ impl Found {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("json") => match Saved::load_all(&path, known) {
                     Ok(all) => all.into_iter().for_each(|saved| found.add(&path, saved, &mut shards)),
-                    Err(error) => found.night.inconclusive.push(error.to_string()),
+                    Err(error) => found.night.open.push(error.to_string()),
                 },
                 Some("bundle") => match Bundle::load(&path) {
                     Ok(bundle) => found.add_bundle(&path, &bundle)?,
-                    Err(error) => found.night.inconclusive.push(error.to_string()),
+                    Err(error) => found.night.open.push(error.to_string()),
                 },
                 _ => {}
             }

@@ -32,8 +32,8 @@ pub struct NightFailure {
 pub struct Night {
     /// The number of reports.
     pub reports: usize,
-    /// The reports that are inconclusive, by name: what they could have found is open.
-    pub inconclusive: Vec<String>,
+    /// What the night leaves open: reports that are inconclusive or cannot be read.
+    pub open: Vec<String>,
     /// The failures, by fingerprint.
     pub failures: BTreeMap<String, NightFailure>,
 }
@@ -43,7 +43,7 @@ impl Night {
     pub fn add(&mut self, saved: &Saved) {
         self.reports += 1;
         if saved.report().verdict() == Verdict::Inconclusive {
-            self.inconclusive.push(saved.name.clone());
+            self.open.push(format!("{} is inconclusive", saved.name));
         }
         for (fingerprint, failure) in failures(&saved.content) {
             match self.failures.get_mut(&fingerprint) {
@@ -78,7 +78,7 @@ impl Night {
     pub fn verdict(&self) -> Verdict {
         if self.failures.values().any(|failure| failure.known.is_none()) {
             Verdict::Fail
-        } else if self.reports == 0 || !self.inconclusive.is_empty() {
+        } else if self.reports == 0 || !self.open.is_empty() {
             Verdict::Inconclusive
         } else {
             Verdict::Pass
@@ -116,8 +116,8 @@ impl Night {
                 let _ = writeln!(out, "           {}", clean(&failure.replay));
             }
         }
-        for name in &self.inconclusive {
-            paragraph(&mut out, "open       ", &format!("{name} is inconclusive"), width);
+        for open in &self.open {
+            paragraph(&mut out, "open       ", open, width);
         }
         let _ = writeln!(out, "verdict: {}", self.verdict());
         out

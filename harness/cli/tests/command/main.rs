@@ -17,3 +17,4 @@ mod reproducer;
 mod shards;
 mod snapshots;
 mod starting;
+mod triage;

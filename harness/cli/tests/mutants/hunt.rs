@@ -27,16 +27,18 @@ fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>)
 
 #[test]
 fn check_kills_faults_of_the_release_unwinder_and_passes_the_original() {
-    the_check_lanes_kill_faults_of(&common::release());
+    let faults = ["no-sequence-check-on-full-hit", "no-sequence-check-on-second-look"];
+    the_check_lanes_kill_faults_of(&common::release(), faults);
 }
 
 #[test]
 fn check_kills_faults_of_the_debug_unwinder_and_passes_the_original() {
-    the_check_lanes_kill_faults_of(&common::debug());
+    let faults = ["no-sequence-check-on-second-look", "no-sequence-check-anywhere"];
+    the_check_lanes_kill_faults_of(&common::debug(), faults);
 }
 
-fn the_check_lanes_kill_faults_of(build: &Build) {
-    let expected = ["no-sequence-check-on-full-hit", "no-sequence-check-on-second-look", "no-sequence-check-anywhere"];
+/// The others are killed by the action's own command in `.ci/run`.
+fn the_check_lanes_kill_faults_of(build: &Build, expected: [&str; 2]) {
     let (document, code) = mutants(&build.python, &expected, &[]);
     let unwinder = &document["unwinder"][0];
     for (mutant, name) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {

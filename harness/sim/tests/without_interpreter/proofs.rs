@@ -244,8 +244,9 @@ fn first_broken(weakenings: &[Weakening], variations: &[Variation], cases: usize
 
 #[test]
 fn random_schedules_find_nothing_in_correct_walkers() {
-    assert_eq!(first_broken(&[], &[], 20_000), None);
-    assert_eq!(first_broken(&[], &[Variation::AnchorBeforeSequence], 20_000), None);
+    // The fuzz target runs millions.
+    assert_eq!(first_broken(&[], &[], 5_000), None);
+    assert_eq!(first_broken(&[], &[Variation::AnchorBeforeSequence], 5_000), None);
 }
 
 #[test]
