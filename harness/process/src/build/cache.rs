@@ -30,7 +30,8 @@ pub enum CacheFolderError {
     },
     /// Root would run programs that other users can replace.
     #[error(
-        "another user can write to {} (owner {owner}, mode {mode:03o}), and root would run what is there: run as that user,          take these rights away, or name another folder with --cache", path.display()
+        "another user can write to {} (owner {owner}, mode {mode:03o}), and root would run what is there: run as that user, \
+         take these rights away, or name another folder with --cache", path.display()
     )]
     OthersWrite {
         /// The folder or file.
