@@ -51,7 +51,9 @@ mod stand_ins;
 pub mod stepped_arguments;
 mod threads;
 #[cfg(target_arch = "x86_64")]
-pub mod triage;
+mod triage;
+#[cfg(target_arch = "x86_64")]
+pub mod triage_arguments;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;
