@@ -20,7 +20,7 @@ use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
 use crate::cli::shells::{Completions, Man};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 #[cfg(target_arch = "x86_64")]
-use crate::cli::triage::Triage;
+use crate::cli::triage_arguments::Triage;
 use crate::cli::values::{budget, families, seed};
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.

@@ -52,7 +52,9 @@ mod snapshots;
 mod stand_ins;
 pub mod stepped_arguments;
 #[cfg(target_arch = "x86_64")]
-pub mod triage;
+mod triage;
+#[cfg(target_arch = "x86_64")]
+pub mod triage_arguments;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clap::Args;
 use framewalk::printable::clean;
 use lanes::bundle::Bundle;
 use lanes::explore::search::Until;
@@ -24,8 +23,8 @@ use crate::cli::explanation::Ready;
 use crate::cli::opened::Opened;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::reproducers::{Made, Wanted, make};
-use crate::cli::shared_arguments::{BuildSource, known_failures};
-use crate::cli::values::budget;
+use crate::cli::shared_arguments::known_failures;
+use crate::cli::triage_arguments::Triage;
 use crate::cli::{bundled, folder};
 use crate::report::issue::Issue;
 use crate::report::night::Night;
@@ -36,30 +35,6 @@ use crate::report::text::Look;
 const MOST_ISSUES: usize = 8;
 /// Runs to reduce a schedule, and smaller workloads to try.
 const SHRINK: (u32, u32) = (2000, 40);
-
-/// Arguments of `triage`.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct Triage {
-    /// A folder with everything that the runs of one night wrote: JSON reports, also of shards, bundles and saved cases
-    #[arg(value_name = "NIGHT")]
-    pub night: PathBuf,
-    /// The folder of the night before
-    #[arg(long, value_name = "DIR", help_heading = "Run")]
-    pub before: Option<PathBuf>,
-    /// Write an issue's text, a reproducer and the smallest case of each new failure into this folder, and all cases
-    /// that are worth replaying the next night
-    #[arg(short, long, value_name = "DIR", help_heading = "Run")]
-    pub output: Option<PathBuf>,
-    /// Time limit to shrink a failure, and to find a reproducer for it
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
-    pub limit: Duration,
-    /// Known failures [default: the list that comes with framediff]
-    #[arg(long, value_name = "FILE", help_heading = "Verdict")]
-    pub known: Option<PathBuf>,
-    /// The builds on which failures are shrunk; without the build of a failure, it is reported as it was seen.
-    #[command(flatten)]
-    pub source: BuildSource,
-}
 
 /// What was found in the folder of a night.
 #[derive(Default)]
