@@ -16,6 +16,7 @@ mod leaf;
 mod listing;
 pub mod live;
 mod owner;
+pub mod profile;
 pub mod record;
 pub mod recorder;
 mod session;

@@ -13,6 +13,7 @@ pub mod maps;
 pub mod memory;
 pub mod own_stops;
 mod pipe;
+pub mod profiling;
 pub mod program;
 pub mod run_folder;
 pub mod runtime;

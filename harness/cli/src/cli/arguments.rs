@@ -15,6 +15,7 @@ use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
 use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::profile_arguments::ProfileArguments;
 use crate::cli::prove_arguments::Prove;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
@@ -113,6 +114,9 @@ pub enum Verb {
     /// Measure what the frame cache gains, and what sampling costs the target
     #[command(after_long_help = exit::HELP)]
     Bench(Box<Bench>),
+    /// Judge what comes out of CPython's shipped profiler, `python -m profiling.sampling`
+    #[command(after_long_help = exit::HELP)]
+    Profile(Box<ProfileArguments>),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print the man page, or write those of all verbs

@@ -35,6 +35,8 @@ pub mod mutants_arguments;
 #[cfg(target_arch = "x86_64")]
 mod opened;
 mod output;
+mod profile;
+pub mod profile_arguments;
 mod prove;
 pub mod prove_arguments;
 pub mod replay_command;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
+use lanes::profile::is_profiled;
 use model::lane::Lane;
 use model::run::finding::Fingerprint;
 use model::schedule::AccessKind;
@@ -54,6 +55,11 @@ pub(super) fn accesses() -> impl TypedValueParser<Value = AccessKind> {
 
 pub(super) fn families() -> impl TypedValueParser<Value = Family> {
     one_of(Family::ALL, Family::name)
+}
+
+/// The families whose programs the shipped profiler is judged on.
+pub(super) fn profiled_families() -> impl TypedValueParser<Value = Family> {
+    one_of(Family::ALL.into_iter().filter(|&family| is_profiled(family)), Family::name)
 }
 
 pub(super) fn weakenings() -> impl TypedValueParser<Value = Weakening> {

@@ -12,7 +12,7 @@ mod listing;
 pub mod order;
 mod probe;
 mod progress;
-mod run;
+pub(crate) mod run;
 pub(super) mod sanitizer;
 mod search;
 mod select;
@@ -22,7 +22,7 @@ mod unwinder;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
@@ -217,7 +217,12 @@ impl BuildVariant {
     /// A command that runs the build in this mode.
     #[must_use]
     pub fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(&self.build.python);
+        self.command_at(&self.build.python)
+    }
+
+    /// The same with another path to the interpreter.
+    pub(crate) fn command_at(&self, python: &Path) -> std::process::Command {
+        let mut command = std::process::Command::new(python);
         match self.jit.variable() {
             (name, Some(value)) => command.env(name, value),
             (name, None) => command.env_remove(name),

@@ -25,15 +25,15 @@ const AFTER_THE_KILL: Duration = Duration::from_secs(1);
 
 /// The exit status of a program, and the beginning of its output.
 #[derive(Debug)]
-pub(super) struct CommandOutput {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct CommandOutput {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why a program has no outcome.
 #[derive(Debug)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     /// It could not be started.
     Start(io::Error),
     /// It still ran at the deadline. It was killed together with its children.
@@ -47,8 +47,13 @@ pub(super) enum RunError {
 /// Runs `command` in its own process group until `deadline` at most, and keeps `limit` bytes of each output stream.
 /// After that many bytes, the pipe is closed.
 pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<CommandOutput, RunError> {
+    run_with_input(command.stdin(Stdio::null()), deadline, limit)
+}
+
+/// The same with the standard input that `command` has.
+pub(crate) fn run_with_input(command: &mut Command, deadline: Duration, limit: u64) -> Result<CommandOutput, RunError> {
     let end = Instant::now() + deadline;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = die_with_us(command).spawn().map_err(|error| RunError::Start(limits::explained(error)))?;
     let group = pid(&child);
     let stdout = read_beginning(child.stdout.take(), limit);
