@@ -15,6 +15,7 @@ mod refusals;
 mod reports;
 mod reproducer;
 mod shards;
+mod shipped_profiler;
 mod snapshots;
 mod starting;
 mod triage;

@@ -13,11 +13,15 @@ use super::parse::{CountedStack, ProfiledFrame};
 /// The frames below the program's, root first. `profiling.sampling run` starts its target with `python -m
 /// profiling.sampling._sync_coordinator`, so `Lib/runpy.py` is at the root. The frames of the coordinator itself come
 /// next; the profiler leaves them out of every stack (`_INTERNAL_FRAME_SUFFIXES` in `Lib/profiling/sampling/constants.py`).
-const BOOTSTRAP: [(&str, &str); 2] = [("<frozen runpy>", "_run_module_as_main"), ("<frozen runpy>", "_run_code")];
+const BOOTSTRAP: [&str; 2] = ["_run_module_as_main", "_run_code"];
+
+/// The file of these frames. Debug builds do not use frozen modules.
+const BOOTSTRAP_FILES: [&str; 2] = ["<frozen runpy>", "runpy.py"];
 
 /// The files of the Python functions that `_sync_coordinator.py` calls from the moment when it reports that it is ready
 /// to the moment when it executes the program: it closes a socket, then `_execute_script` works with paths.
-const STARTING: [&str; 3] = ["socket.py", "<frozen posixpath>", "<frozen genericpath>"];
+const STARTING: [&str; 5] =
+    ["socket.py", "<frozen posixpath>", "posixpath.py", "<frozen genericpath>", "genericpath.py"];
 
 /// The file whose functions run while the program imports a module that is compiled into the interpreter.
 const IMPORTING: &str = "<frozen importlib._bootstrap>";
@@ -45,16 +49,18 @@ pub(super) fn judge(workload: &Workload, stack: &[ProfiledFrame]) -> StackVerdic
     if markers.len() > 1 || markers.iter().any(|marker| marker.function != COLLECTING) {
         return impossible("it has a marker that cannot be there");
     }
-    let is = |frame: &ProfiledFrame, (file, function): (&str, &str)| frame.file == file && frame.function == function;
+    let is_bootstrap = |(frame, function): (&&ProfiledFrame, &str)| {
+        frame.function == function && BOOTSTRAP_FILES.contains(&frame.file.as_str())
+    };
     let rest = match stack.split_at_checked(BOOTSTRAP.len()) {
-        Some((root, rest)) if root.iter().zip(BOOTSTRAP).all(|(frame, known)| is(frame, known)) => rest,
+        Some((root, rest)) if root.iter().zip(BOOTSTRAP).all(is_bootstrap) => rest,
         _ => return impossible("it does not start with the frames of the profiler's bootstrap: callers are missing"),
     };
     if rest.iter().all(|frame| STARTING.contains(&frame.file.as_str())) {
         return StackVerdict::StartingUp;
     }
     if let [module, importing @ ..] = rest
-        && is(module, (WORKLOAD_FILE, "<module>"))
+        && (module.file.as_str(), module.function.as_str()) == (WORKLOAD_FILE, "<module>")
         && !importing.is_empty()
         && importing.iter().all(|frame| frame.file == IMPORTING)
         && imports(workload, module.line)
@@ -69,14 +75,14 @@ pub(super) fn judge(workload: &Workload, stack: &[ProfiledFrame]) -> StackVerdic
 }
 
 /// Whether this line of the program imports a module.
-fn imports(workload: &Workload, line: u32) -> bool {
+fn imports(workload: &Workload, line: i32) -> bool {
     let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
     let line = index.and_then(|index| workload.source.lines().nth(index)).unwrap_or_default();
     line.starts_with("import ") || line.starts_with("from ")
 }
 
 fn as_frame(frame: &ProfiledFrame) -> Frame {
-    let line = i32::try_from(frame.line).ok().filter(|&line| line != 0);
+    let line = Some(frame.line).filter(|&line| line != 0);
     Frame {
         function: frame.function.as_str().into(),
         file: frame.file.as_str().into(),
@@ -96,7 +102,7 @@ pub(super) struct JudgedStacks {
     /// The most frequent impossible stack, and why it is one.
     pub(super) example: Option<String>,
     /// Samples by the functions of their stack. Those from before the program do not count.
-    shapes: BTreeMap<Vec<String>, u64>,
+    pub(super) shapes: BTreeMap<Vec<String>, u64>,
 }
 
 impl JudgedStacks {
@@ -156,7 +162,7 @@ fn shown(stack: &[ProfiledFrame]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::workload::grammar::CallLines;
+    use model::workload::grammar::{CallLines, Context};
     use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
     use super::super::parse::collapsed;
@@ -176,9 +182,9 @@ mod tests {
         let is_leaf = |id: usize| grammar.contexts.iter().all(|context| context.parent != u32::try_from(id).ok());
         let leaves = (0..grammar.contexts.len()).filter(|&id| is_leaf(id));
         let stack = |leaf| {
-            let (mut parts, mut next, mut line) = (Vec::new(), Some(leaf), None);
+            let (mut parts, mut next, mut line) = (Vec::new(), Some(leaf), None::<u32>);
             while let Some(id) = next {
-                let context = &grammar.contexts[id];
+                let context: &Context = &grammar.contexts[id];
                 let function = &grammar.functions[context.function as usize];
                 parts.push(format!("w/workload.py:{}:{}", function.name, line.unwrap_or(function.last_line)));
                 line = match &context.called_from {
@@ -237,6 +243,7 @@ mod tests {
         let importing = format!(";w/workload.py:<module>:{import};<frozen importlib._bootstrap>:_find_and_load:1");
         for (text, expected) in [
             (String::new(), Some(StackVerdict::StartingUp)),
+            (";posixpath.py:realpath:460".into(), Some(StackVerdict::StartingUp)),
             (";<frozen posixpath>:realpath:460".into(), Some(StackVerdict::StartingUp)),
             (importing.clone(), Some(StackVerdict::StartingUp)),
             (importing.replace(&format!("<module>:{import}"), "<module>:1000"), None),
@@ -246,6 +253,8 @@ mod tests {
             (format!(";{whole};<native>"), None),
             (format!(";{whole};other.py:f:1"), None),
             (";other.py:f:1".into(), None),
+            // Torn reads of the code object and of the instruction give such lines.
+            (";w/workload.py:<module>:-3".into(), None),
         ] {
             let seen = verdict(&workload, &text);
             match expected {

@@ -10,10 +10,10 @@ use super::Sampling;
 use super::judge::JudgedStacks;
 use super::parse::{FrameTotal, Printed, ProfiledFrame};
 
-/// A larger share of impossible stacks fails in the default mode, too. A torn walk needs the target to return and call
-/// between two reads of one sample, which 3.15.2 shows in up to a few per cent of the samples of a program that only
-/// calls and returns. A tenth is far above that, and far below the half that a cache without checks shows.
-pub(super) const ABSURD: f64 = 0.1;
+/// A larger share of impossible stacks fails in the default mode, too: then most of the output is wrong. The share of one
+/// run depends on how the periods of profiler and program meet. 3.15.2 showed up to 8 % in runs of 2 s, so a bound near
+/// what was seen would fail by chance.
+pub(super) const ABSURD: f64 = 0.5;
 
 /// With fewer samples of the program, a run proves nothing.
 const FEWEST: u64 = 100;
@@ -262,7 +262,7 @@ mod tests {
             (Sampling::Default, 9900, 73, "3.15.2", Pass),
             (Sampling::Default, 9900, 73, "3.15.3", Inconclusive),
             (Sampling::Default, 9900, 73, "3.15.2+", Inconclusive),
-            (Sampling::Default, 8000, 1000, "3.15.2", Fail),
+            (Sampling::Default, 4000, 5000, "3.15.2", Fail),
             (Sampling::Default, 99, 0, "3.15.2", Inconclusive),
             (Sampling::Blocking, 0, 0, "3.15.2", Inconclusive),
             (Sampling::Blocking, 10_001, 0, "3.15.2", Fail),

@@ -32,12 +32,12 @@ pub(super) enum Unreadable {
 pub(super) struct ProfiledFrame {
     pub(super) file: String,
     pub(super) function: String,
-    /// 0 if the profiler knows no line.
-    pub(super) line: u32,
+    /// 0 if the profiler knows no line. A torn read can give a negative one.
+    pub(super) line: i32,
 }
 
 impl ProfiledFrame {
-    fn new(file: &str, function: &str, line: u32) -> Self {
+    fn new(file: &str, function: &str, line: i32) -> Self {
         let file = file.rsplit('/').next().unwrap_or(file).to_owned();
         Self { file, function: function.to_owned(), line }
     }
@@ -144,7 +144,7 @@ struct Place {
     frame_id: u64,
     path_str_id: u64,
     func_str_id: u64,
-    line: u32,
+    line: i32,
 }
 
 #[derive(Deserialize)]
@@ -189,7 +189,7 @@ pub(super) fn json_lines(text: &str) -> Result<FrameTotals, Unreadable> {
 
 /// The totals of the tables of a pstats file: file, line, function, own and cumulative samples.
 pub(super) fn tables(text: &str) -> Result<FrameTotals, Unreadable> {
-    let rows: Vec<(String, u32, String, u64, u64)> =
+    let rows: Vec<(String, i32, String, u64, u64)> =
         serde_json::from_str(text).map_err(|error| Unreadable::Tables(excerpt(&error.to_string())))?;
     let mut totals = FrameTotals::new();
     for (file, line, function, own, cumulative) in rows {
@@ -228,7 +228,7 @@ mod tests {
     const STACKS: &str = "tid:7;<frozen runpy>:_run_code:87;w.py:<module>:15;w.py:main:11 5\n\
                           tid:7;<frozen runpy>:_run_code:87;w.py:<module>:15;<GC> 2\n";
 
-    fn frame(file: &str, function: &str, line: u32) -> ProfiledFrame {
+    fn frame(file: &str, function: &str, line: i32) -> ProfiledFrame {
         ProfiledFrame::new(file, function, line)
     }
 
