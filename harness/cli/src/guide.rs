@@ -42,6 +42,9 @@ pub mod judged {}
 #[doc = include_str!("../guide/programs.md")]
 pub mod programs {}
 
+#[doc = include_str!("../guide/profile.md")]
+pub mod profile {}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};

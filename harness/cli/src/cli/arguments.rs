@@ -115,7 +115,6 @@ pub enum Verb {
     #[command(after_long_help = exit::HELP)]
     Bench(Box<Bench>),
     /// Judge what comes out of CPython's shipped profiler, `python -m profiling.sampling`
-    #[command(after_long_help = exit::HELP)]
     Profile(Box<ProfileArguments>),
     /// Print the completions for a shell
     Completions(Completions),
