@@ -51,7 +51,7 @@ BATCH_SAMPLES = 2000
 BATCH_SECONDS = 0.2
 BATCH_FRAMES = 50_000
 INTERNED_STACKS = 50_000
-INTERNED_FRAMES = 1_000_000
+INTERNED_FRAMES = 200_000
 ERROR_TEXT = 500
 
 try:
@@ -329,6 +329,8 @@ class Driver:
                         self.run(request)
                     case "close":
                         self.unwinder = None
+                        # The next target runs another program, so its stacks are others.
+                        self.interned.forget()
                         self.mark(request)
                         self.pipe.send({"ok": True})
                     case "positions":

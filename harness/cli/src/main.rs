@@ -3,9 +3,16 @@
 use std::process::ExitCode;
 
 use framediff::cli::defaults;
-use framediff::cli::dispatch::run_command;
+use framediff::cli::dispatch::{not_run, run_command};
+use process::guard::was_guard;
 
 fn main() -> ExitCode {
+    if was_guard() {
+        return ExitCode::SUCCESS;
+    }
     let words: Vec<_> = std::env::args_os().collect();
-    run_command(defaults::parse(&words).unwrap_or_else(|error| error.exit()))
+    match defaults::parse(&words) {
+        Ok(cli) => run_command(cli),
+        Err(error) => not_run(&error),
+    }
 }

@@ -2,9 +2,11 @@
 
 pub mod account;
 pub mod digest;
+pub mod files;
 pub mod history;
 pub mod invariants;
 pub mod jit_mode;
+pub mod json;
 pub mod lane;
 pub mod oracle;
 pub mod run;

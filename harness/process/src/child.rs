@@ -1,7 +1,6 @@
 //! A child process with pipes, used for targets and for the unwinder's driver.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +20,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use super::deadline::{CalledOff, Deadline, Over};
+use super::descendants::Mark;
 use super::pipe::{self, Moved};
 use super::{descendants, spawner};
 
@@ -125,7 +125,7 @@ pub(super) struct Child {
     ended: Option<Ended>,
     /// An entry of its environment. When the child has ended, its process group and all processes with this entry are
     /// killed.
-    marker: Option<(OsString, OsString)>,
+    marker: Option<Mark>,
 }
 
 impl Child {
@@ -173,7 +173,7 @@ impl Child {
 
     /// From now on, what the child started is killed when the child ends: its process group, and the processes whose
     /// environment has this entry, which no other child has.
-    pub(super) fn kill_all_at_end(&mut self, marker: (OsString, OsString)) {
+    pub(super) fn kill_all_at_end(&mut self, marker: Mark) {
         self.marker = Some(marker);
     }
 
@@ -183,7 +183,7 @@ impl Child {
         if let Some(marker) = &self.marker {
             // This fails only if all of them have ended.
             let _ = killpg(self.pid, Signal::SIGKILL);
-            descendants::kill(marker, self.pid.as_raw());
+            descendants::kill(marker, Some(self.pid.as_raw()));
         }
     }
 

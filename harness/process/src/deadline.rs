@@ -5,8 +5,8 @@
 
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -45,7 +45,12 @@ impl Deadline {
 
     /// The latest moment at which the wait ends.
     pub(super) fn last(&self) -> Instant {
-        self.spent.map_or(self.hangs, |spent| spent.min(self.hangs))
+        self.spent().map_or(self.hangs, |spent| spent.min(self.hangs))
+    }
+
+    /// When the budget of this wait is spent, or of the run.
+    fn spent(&self) -> Option<Instant> {
+        self.spent.into_iter().chain(end_of_run()).min()
     }
 
     /// A descriptor that becomes readable when the run is interrupted, or `None` if this wait is not interruptible.
@@ -59,7 +64,7 @@ impl Deadline {
         if self.interruptible && INTERRUPTED.load(Ordering::Relaxed) {
             return Some(Over::CalledOff(CalledOff::Interrupted));
         }
-        match self.spent {
+        match self.spent() {
             // If the budget ends before the hang deadline, the other side may still have answered in time.
             Some(spent) if now >= spent && spent <= self.hangs => Some(Over::CalledOff(CalledOff::BudgetSpent)),
             _ => (now >= self.hangs).then_some(Over::Hangs),
@@ -87,6 +92,44 @@ pub enum CalledOff {
     BudgetSpent,
 }
 
+/// When the run that is under way is over, whatever it waits for.
+static RUN_ENDS: RwLock<Option<Instant>> = RwLock::new(None);
+
+/// What a run may take beyond its budget, at least and as a part of it. Work that was begun in time takes less; only a
+/// process that does not answer takes so long.
+const LEAST_GRACE: Duration = Duration::from_secs(5);
+const GRACE: f64 = 0.5;
+
+/// While this exists, no wait of this process lasts longer than the budget of the run and half of it more, or 5 s more.
+#[derive(Debug)]
+pub struct BoundedRun(());
+
+impl BoundedRun {
+    /// A run that begins now.
+    #[must_use]
+    pub fn new(budget: Duration) -> Self {
+        let end = Instant::now() + budget + budget.mul_f64(GRACE).max(LEAST_GRACE);
+        *RUN_ENDS.write().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        Self(())
+    }
+}
+
+impl Drop for BoundedRun {
+    fn drop(&mut self) {
+        *RUN_ENDS.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn end_of_run() -> Option<Instant> {
+    *RUN_ENDS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `patience`, or what is left of the run if that is less.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn within_run(patience: Duration) -> Duration {
+    end_of_run().map_or(patience, |end| patience.min(end.saturating_duration_since(Instant::now())))
+}
+
 /// Set by [`interrupt`] and never cleared.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -103,10 +146,11 @@ fn bell() -> Option<&'static Bell> {
     BELL.get_or_init(|| pipe().ok().map(|(reader, writer)| Bell { reader, writer })).as_ref()
 }
 
-/// Ends every interruptible wait of this process, now and later. The flag is global because one user stops the whole
+/// Ends every interruptible wait of this process and every wait for a pipe, now and later. The flag is global because one user stops the whole
 /// process.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
+    model::files::call_off();
     if let Some(bell) = bell() {
         // The write can only fail if the pipe is full, and then the pipe is readable already.
         let _ = (&bell.writer).write(&[1]);
@@ -128,6 +172,17 @@ mod tests {
         assert_eq!(Deadline::from(now + LONG).over(), None);
         let spent = Deadline::from(now + LONG).within(now);
         assert_eq!((spent.over(), spent.last()), (Some(Over::CalledOff(CalledOff::BudgetSpent)), now));
+    }
+
+    #[test]
+    fn the_end_of_the_run_ends_every_wait() {
+        let now = Instant::now();
+        let far = Deadline::from(now + 10 * LONG);
+        let run = BoundedRun::new(2 * LONG);
+        assert!(far.last() < now + 4 * LONG && Deadline::interruptible(10 * LONG).last() < now + 4 * LONG);
+        assert!(far.last() > now + 2 * LONG && Deadline::from(now).last() == now);
+        drop(run);
+        assert_eq!(far.last(), now + 10 * LONG);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! until the harness gives the start signal, and appends the folder with the module of the gates to `sys.path`. At a
 //! gate the program appends its own account to a file as one line of JSON, and sends itself SIGSTOP.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,6 +21,7 @@ use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::deadline::{Deadline, Over};
+use super::descendants::Mark;
 use super::gate::GateError;
 
 const START: &str = include_str!("../pyscripts/program/start/sitecustomize.py");
@@ -129,9 +129,15 @@ pub(super) fn prepare(command: &mut Command, program: &UserProgram, folder: &Pat
     Ok(())
 }
 
-/// An entry of the environment of a program in `folder`, which no other program has.
-pub(super) fn marker(folder: &Path) -> (OsString, OsString) {
-    (OUT.into(), accounts_file(folder).into())
+/// The mark of a program in `folder`, which no other program has.
+pub(super) fn marker(folder: &Path) -> Mark {
+    Mark { name: OUT, value: accounts_file(folder).into() }
+}
+
+/// The mark of all programs whose folders are inside `folder`.
+pub(super) fn marker_of_run(folder: &Path) -> Mark {
+    // Joining nothing ends the path with a slash.
+    Mark { name: OUT, value: folder.join("").into() }
 }
 
 /// The file for the accounts. The program creates it when it imports the module of the gates.

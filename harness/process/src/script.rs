@@ -1,29 +1,10 @@
 //! Scripts written to files, so that `ps` shows a file name instead of the script's text.
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{fs, io};
 
-use tempfile::TempDir;
-
-/// Name prefix of folders that belong to a process of this program.
-pub const PREFIX: &str = "framediff-run-";
-
-/// Number of digits in the kernel's largest process id.
-const LONGEST_PID: usize = 7;
-
-/// Makes a new folder in `parent` that only this user may enter. Its name contains this process' id and always has the
-/// same length, because the memory layout of an interpreter depends on the length of its arguments.
-///
-/// # Errors
-/// The folder cannot be made.
-pub fn private_folder(parent: &Path) -> io::Result<TempDir> {
-    let pid = std::process::id().to_string();
-    let prefix = format!("{PREFIX}{pid}-{:0<padding$}", "", padding = LONGEST_PID.saturating_sub(pid.len()));
-    tempfile::Builder::new().prefix(&prefix).permissions(Permissions::from_mode(0o700)).tempdir_in(parent)
-}
+use crate::run_folder::RunFolder;
 
 /// A script that is part of this program. Interpreters that run it at the same time share one file.
 pub struct Script {
@@ -34,7 +15,7 @@ pub struct Script {
 
 /// A script's file in a private folder. Dropping the last owner removes both.
 pub struct ScriptFile {
-    folder: TempDir,
+    folder: RunFolder,
     name: &'static str,
 }
 
@@ -53,7 +34,7 @@ impl Script {
         if let Some(file) = kept.upgrade() {
             return Ok(file);
         }
-        let file = Arc::new(ScriptFile { folder: private_folder(&std::env::temp_dir())?, name: self.name });
+        let file = Arc::new(ScriptFile { folder: RunFolder::new().map_err(io::Error::other)?, name: self.name });
         fs::write(file.path(), self.text)?;
         *kept = Arc::downgrade(&file);
         Ok(file)
@@ -69,17 +50,9 @@ impl ScriptFile {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn folder_names_contain_the_process_id_and_have_a_fixed_length() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = private_folder(parent.path()).unwrap();
-        let name = folder.path().file_name().unwrap().to_str().unwrap();
-        let (pid, rest) = name.strip_prefix(PREFIX).unwrap().split_once('-').unwrap();
-        assert_eq!(pid, std::process::id().to_string());
-        assert_eq!(pid.len() + rest.len(), LONGEST_PID + 6);
-    }
+    use super::*;
 
     #[test]
     fn a_script_is_written_once_and_removed_with_its_last_owner() {

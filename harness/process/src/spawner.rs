@@ -15,6 +15,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 
+use crate::limits;
+
 struct Request {
     command: Command,
     reply: Sender<io::Result<Child>>,
@@ -36,14 +38,14 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
         let _ = std::thread::Builder::new().name("spawner".into()).spawn(move || serve(&requests));
         Mutex::new(sender)
     });
-    let ended = || io::Error::other("cannot create the thread that starts processes");
+    let ended = || io::Error::other(limits::exhausted());
     spawner.lock().unwrap_or_else(PoisonError::into_inner).send(Request { command, reply }).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
 }
 
 fn serve(requests: &Receiver<Request>) {
     while let Ok(Request { mut command, reply }) = requests.recv() {
-        if let Err(unclaimed) = reply.send(command.spawn())
+        if let Err(unclaimed) = reply.send(command.spawn().map_err(limits::explained))
             && let Ok(mut child) = unclaimed.0
         {
             // The caller no longer waits for the answer: do not leave the child running.

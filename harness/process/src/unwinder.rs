@@ -335,6 +335,8 @@ impl Unwinder {
 
     /// The second half of [`Unwinder::close`]: receives the answer.
     pub fn closed(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        // The driver forgets its numbers, too.
+        self.interned = Interned::default();
         self.receive(deadline).map(drop)
     }
 

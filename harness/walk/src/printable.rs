@@ -6,6 +6,9 @@
 /// Longest excerpt of foreign text in a message, in characters.
 pub const LONGEST: usize = 300;
 
+/// Longest message on the terminal, in characters.
+pub const LONGEST_MESSAGE: usize = 8000;
+
 /// Escapes every character of `text` that could move the cursor or hide other characters. Names come from targets.
 #[must_use]
 pub fn clean(text: &str) -> String {
@@ -36,6 +39,21 @@ pub fn shortened(text: &str, longest: usize) -> String {
         }
     }
     start
+}
+
+/// A whole message for the terminal, which may quote anything: escaped line by line, and cut to [`LONGEST_MESSAGE`]
+/// characters.
+#[must_use]
+pub fn message(text: &str) -> String {
+    // No more bytes than that many characters can have, so that a huge message costs nothing.
+    let start = text.floor_char_boundary(4 * LONGEST_MESSAGE);
+    let lines: Vec<String> = text.get(..start).unwrap_or_default().split('\n').map(clean).collect();
+    let mut message = lines.join("\n");
+    if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 /// The last [`LONGEST`] characters of a process's output, on one line and escaped. The end of the output usually has
@@ -77,6 +95,15 @@ mod tests {
             let printed = excerpt(&text);
             assert!(printed.ends_with('…') && printed.chars().count() <= MOST, "{printed}");
             assert!(!printed.chars().any(char::is_control), "{printed}");
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_its_lines_and_nothing_else_of_its_layout() {
+        assert_eq!(message("TOML:\n1 | a = \"\x1b[31m\r\n  | ^"), "TOML:\n1 | a = \"\\u{1b}[31m\\r\n  | ^");
+        for text in ["é".repeat(1 << 20), "\x1b".repeat(1 << 20)] {
+            let printed = message(&text);
+            assert!(printed.ends_with('…') && printed.chars().count() == LONGEST_MESSAGE + 1, "{}", printed.len());
         }
     }
 

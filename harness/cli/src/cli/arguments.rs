@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
 use model::run::document::Defaults;
 use model::workload::Family;
 
@@ -17,7 +18,6 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::prove_arguments::Prove;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
-use crate::cli::shells::{Completions, Man};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::triage_arguments::Triage;
@@ -117,6 +117,21 @@ pub enum Verb {
     Completions(Completions),
     /// Print the man page, or write those of all verbs
     Man(Man),
+}
+
+/// Arguments of `completions`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Completions {
+    /// The shell. For bash, this goes to ~/.local/share/bash-completion/completions/framediff
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Man {
+    /// Write framediff.1, and a page for each verb, to this folder [default: framediff.1 to standard output]
+    #[arg(short, long, value_name = "DIR", help_heading = "Run")]
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `builds`.

@@ -1,13 +1,12 @@
 //! `check --baseline`: the same run on the build that a change is compared with, or the report of such a run.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framewalk::printable::clean;
 use lanes::check::run::{part_of_budget, reported};
 use lanes::check::{BUDGET, SCHEDULES, STOPS};
+use model::files;
 use model::lane::Lane;
 use model::run::baseline::mismatches;
 use model::run::cell::Row;
@@ -215,9 +214,7 @@ const ELF: &[u8] = b"\x7fELF";
 
 /// The first bytes of a file, as far as they can be read.
 fn start_of(path: &Path) -> Vec<u8> {
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut start));
-    read.map(|_| start).unwrap_or_default()
+    files::beginning(path, 20)
 }
 
 /// The architecture of a program, by its number in the header of ELF.

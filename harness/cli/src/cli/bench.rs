@@ -1,7 +1,6 @@
 //! `bench`: measures the walkers.
 
 use std::cell::RefCell;
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -12,16 +11,19 @@ use lab::bench::document::BenchDocument;
 use lab::bench::plan::{BenchRequest, plan};
 use lab::bench::run::{BenchOptions, run};
 use lab::bench::{markdown, svg};
+use model::files;
 use model::run::event::{Consumer, Event};
+use process::deadline::BoundedRun;
+use process::run_folder::RunFolder;
 use serde::Serialize;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
 use crate::cli::exit::Ending;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, print, write};
 use crate::cli::reports::Reporting;
+use crate::cli::rows;
 use crate::cli::values::random_seed;
-use crate::cli::{folder, rows};
-use crate::report::saved::Content;
+use crate::report::saved::{Content, LONGEST};
 
 /// Measures, or reads an earlier result, and prints it.
 pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
@@ -45,7 +47,7 @@ pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Resu
         BenchFormat::Svg => svg::render(&document).map_err(|error| error.to_string())?,
     };
     match &arguments.output {
-        Some(file) => fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?,
+        Some(file) => write(file, &text)?,
         None => print(&text)?,
     }
     let interrupted = document.interrupted && arguments.from.is_none();
@@ -70,8 +72,8 @@ fn json(document: &BenchDocument, comparison: Option<&BaselineComparison>) -> Re
 }
 
 fn read(file: &Path) -> Result<BenchDocument, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    BenchDocument::from_json(&text).map_err(|error| format!("{}: {error}", file.display()).into())
+    let bytes = files::read(file, LONGEST).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    BenchDocument::from_json(&bytes).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
 fn measured(
@@ -83,7 +85,8 @@ fn measured(
     let wishes =
         BenchRequest { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };
     let plan = plan(&wishes, rows.len());
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
+    let _bound = BoundedRun::new(arguments.budget);
     let progress = |done: usize, of: usize, what: &str| {
         let working = Event::Working { done: done as u64, of: of as u64, doing: what.to_owned() };
         events.borrow_mut().event(&working);

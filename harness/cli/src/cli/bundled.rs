@@ -1,8 +1,7 @@
 //! Replays and explains bundles.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +12,9 @@ use lanes::bundle::archive::{BundleError, is_bundle};
 use lanes::bundle::{Bundle, name};
 use model::jit_mode::JitMode;
 use model::run::words::{broke, meaning};
+use model::{files, json};
 use process::build::{BuildVariant, SelectError, Terminal, cache_folder, select};
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::snapshot::Snapshot;
 
@@ -23,7 +24,7 @@ use crate::cli::check_arguments::Check;
 use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
-use crate::cli::{folder, snapshots};
+use crate::cli::snapshots;
 use crate::report::shell::{quote, quote_path};
 use crate::report::text::{Look, paragraph};
 
@@ -38,14 +39,13 @@ fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) 
         return Err(BundleError::damaged(path, "it does not contain its program").into());
     };
     let file = folder.join(file_name);
-    fs::write(&file, source)?;
+    fs::write(&file, source).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     Ok(file)
 }
 
 /// Whether a file starts like a bundle.
 pub(super) fn starts_as_bundle(path: &Path) -> bool {
-    let mut first = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && is_bundle(&first)
+    is_bundle(&files::beginning(path, 2))
 }
 
 /// Replays the snapshot in a bundle with every walker and prints the results. Passes if the bundle has no snapshot.
@@ -68,7 +68,7 @@ pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, 
 pub(super) fn finding(path: &Path, bundle: &Bundle) -> Result<CellRecord, Failure> {
     let bytes = bundle.file(name::FINDING).unwrap_or_default();
     let damaged = |why: String| BundleError::damaged(path, &format!("{}: {}", name::FINDING, clean(&why)));
-    Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
+    Ok(json::parse(bytes).map_err(|error| damaged(error.to_string()))?)
 }
 
 /// Runs the cell of a failed `check` again and replays the snapshot. Only the build of the bundle can pass: the result
@@ -90,7 +90,7 @@ pub(super) fn replay(
         }
     };
     let mut again = again(&record.again)?;
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     if let AgainWorkload::Program { file_name, arguments } = &record.again.workload {
         let file = unpack_program(path, bundle, folder.path(), file_name)?;
         tell(&format!("note: running the bundle's own program {}", clean(file_name)));

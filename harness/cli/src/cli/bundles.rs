@@ -18,12 +18,12 @@ use model::run::finding::Fingerprint;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
 use process::build::BuildVariant;
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
 use crate::cli::check_arguments::Check;
 use crate::cli::explanation::explanation;
-use crate::cli::folder;
 use crate::cli::output::{Failure, tell};
 use crate::cli::shared_arguments::BuildSource;
 use crate::report::human;
@@ -189,7 +189,7 @@ pub(super) fn snapshot(
     interrupted: &AtomicBool,
 ) -> Option<Vec<u8>> {
     let recorded = || -> Result<Vec<u8>, Failure> {
-        let folder = folder::for_run(&std::env::temp_dir())?;
+        let folder = RunFolder::after_cleaning()?;
         let snapshot = record(&RecordOrder {
             row,
             family: workload.family,

@@ -12,13 +12,15 @@ use model::run::event::Consumer;
 use model::run::known::KnownFailures;
 use model::workload::user_program::UserProgram;
 use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select, without_unwinder};
+use process::guard::RunGuard;
+use process::run_folder::RunFolder;
 
 use crate::cli::check_arguments::Check;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
+use crate::cli::replay_command;
 use crate::cli::shared_arguments::Jit;
 use crate::cli::values::{check_jobs_by_default, random_seed};
-use crate::cli::{folder, replay_command};
 
 /// The user's own program that `check` should run, if any.
 pub(super) fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
@@ -73,13 +75,15 @@ pub(super) fn run_on(
     consumer: &mut dyn Consumer,
 ) -> Result<(), Failure> {
     let selected = &arguments.selection;
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
+    let program = user_program(arguments)?.map(Arc::new);
+    let _guard = program.as_ref().map(|_| RunGuard::start(folder.path())).transpose()?;
     let sought = arguments.until.clone().map(Sought::new);
     let replay = |row: &_, cell: &_, failure: &_| replay_command::command(arguments, row, cell, failure);
     let options = CheckOptions {
         wishes: PlanRequest {
             families: selected.family.clone(),
-            program: user_program(arguments)?.map(Arc::new),
+            program,
             lanes: selected.lane.clone(),
             walkers: selected.walker.clone(),
             weakenings: selected.weaken.iter().copied().collect(),

@@ -14,12 +14,14 @@ use model::run::item::Item;
 use model::run::verdict::Verdict;
 use model::schedule::random::RandomBounds;
 use process::build::BuildVariant;
+use process::deadline::BoundedRun;
+use process::run_folder::RunFolder;
 
 use crate::cli::exit::Ending;
 use crate::cli::output::Failure;
 use crate::cli::reports::Reporting;
+use crate::cli::rows;
 use crate::cli::stepped_arguments::Conform;
-use crate::cli::{folder, rows};
 
 /// The number of samples in a schedule, and the bounds of its moves.
 const SAMPLES: u32 = 3;
@@ -43,8 +45,9 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
         )
         .into());
     }
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    let _bound = arguments.budget.map(BoundedRun::new);
     let mut events = Reporting::of_items("conform", &arguments.reports, Some(arguments.format))?;
     for row in &rows {
         let begun = Instant::now();

@@ -6,7 +6,6 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, Parser};
+use model::files::read_text;
 use model::run::document::Defaults;
 use toml::{Spanned, Value};
 
@@ -102,10 +102,7 @@ impl ConfigFile {
         let name = path.display();
         let failed =
             |error| format!("cannot read the defaults in {name}: {error}; check the path, or run with --no-config");
-        if fs::metadata(path).map_err(failed)?.len() > LARGEST {
-            return Err(format!("{name} is larger than {LARGEST} bytes, which is no file of options"));
-        }
-        let text = fs::read_to_string(path).map_err(failed)?;
+        let text = read_text(path, LARGEST).map_err(failed)?;
         let keys = toml::from_str(&text).map_err(|error: toml::de::Error| {
             format!("{name}:{}: {}", line(&text, error.span().unwrap_or_default()), error.message())
         })?;
@@ -231,6 +228,8 @@ fn line(text: &str, span: Range<usize>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use model::lane::Lane;
     use model::workload::Family;
 

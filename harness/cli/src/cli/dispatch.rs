@@ -1,5 +1,7 @@
 //! Dispatches the command line to its verb.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::ColorChoice;
@@ -10,6 +12,7 @@ use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::{
     attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, shells, snapshots,
+    threads,
 };
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
@@ -24,7 +27,34 @@ pub fn run_command(cli: Cli) -> ExitCode {
         ColorChoice::Always => console::set_colors_enabled(true),
         ColorChoice::Never => console::set_colors_enabled(false),
     }
-    let result = interrupt::install().map_err(Failure::from).and_then(|()| match cli.verb() {
+    let result = threads::limited(|| run(cli));
+    match result {
+        Ok(ending) => ending.code().into(),
+        Err(_) if interrupted() => Ending::Interrupted.code().into(),
+        Err(error) => {
+            tell(&format!("framediff: {error}"));
+            Ending::NotSetUp.code().into()
+        }
+    }
+}
+
+/// Reports a command line that is not run: it is wrong, or asks for the help or the version.
+#[must_use]
+pub fn not_run(error: &clap::Error) -> ExitCode {
+    let controls = |argument: &OsString| argument.to_string_lossy().contains(char::is_control);
+    if error.use_stderr() && std::env::args_os().any(|argument| controls(&argument)) {
+        // Without clap's colours, which could not be told from those in the arguments.
+        tell(error.to_string().trim_end());
+    } else if let Err(why) = error.print().and_then(|()| std::io::stdout().flush()) {
+        tell(&format!("framediff: cannot write to standard output: {why}"));
+        return Ending::NotSetUp.code().into();
+    }
+    if error.use_stderr() { Ending::NotSetUp.code().into() } else { Ending::PASS.code().into() }
+}
+
+fn run(cli: Cli) -> Result<Ending, Failure> {
+    interrupt::install()?;
+    match cli.verb() {
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Builds(arguments) => builds::builds(&arguments),
         Verb::Attach(arguments) => attach::attach_to(&arguments),
@@ -58,13 +88,5 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
         Verb::Completions(arguments) => shells::completions(&arguments),
         Verb::Man(arguments) => shells::man(&arguments),
-    });
-    match result {
-        Ok(ending) => ending.code().into(),
-        Err(_) if interrupted() => Ending::Interrupted.code().into(),
-        Err(error) => {
-            tell(&format!("framediff: {error}"));
-            Ending::NotSetUp.code().into()
-        }
     }
 }

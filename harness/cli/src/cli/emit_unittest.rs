@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::exit::Ending;
-use crate::cli::output::{Failure, print};
+use crate::cli::output::{Failure, print, write};
 use crate::report::unittest_file::unittest_file;
 
 /// Arguments of `emit-unittest`.
@@ -20,9 +20,7 @@ pub(super) fn emit(arguments: &EmitUnittest) -> Result<Ending, Failure> {
     let text = unittest_file();
     match &arguments.output {
         None => print(&text)?,
-        Some(path) => {
-            std::fs::write(path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        }
+        Some(path) => write(path, &text)?,
     }
     Ok(Ending::PASS)
 }

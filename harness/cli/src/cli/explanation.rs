@@ -7,10 +7,10 @@ use lanes::explore::replay::{ReplayResult, run};
 use lanes::stepped::{RecordOptions, RigPlan};
 use model::workload::Workload;
 use process::build::{BuildVariant, Terminal, cache_folder, select};
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::SteppedCase;
 
-use crate::cli::folder;
 use crate::cli::output::{Failure, tell};
 use crate::cli::shared_arguments::BuildSource;
 use crate::report::explain::{ExplanationDocument, KIND, VERSION};
@@ -22,7 +22,7 @@ pub(super) struct Ready {
     pub(super) plan: RigPlan,
     pub(super) workload: Workload,
     /// Removed on drop.
-    pub(super) folder: tempfile::TempDir,
+    pub(super) folder: RunFolder,
 }
 
 impl Ready {
@@ -39,7 +39,7 @@ impl Ready {
         if identity(&row) != case.build {
             tell(&format!("note: the case was made on CPython {}, this is {}", case.build, identity(&row)));
         }
-        let folder = folder::for_run(&std::env::temp_dir())?;
+        let folder = RunFolder::after_cleaning()?;
         let plan = plan(&row, case, folder.path());
         Ok(Self { row, plan, workload, folder })
     }

@@ -24,6 +24,8 @@ use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, Mode, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
+use process::deadline::BoundedRun;
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
@@ -65,7 +67,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     let wanted =
         |row: &&BuildVariant| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
     let row = selection.rows.iter().find(wanted).ok_or("no build can run with this --jit")?;
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
     let events = Mutex::new(Reporting::of_items("explore", &arguments.reports, Some(arguments.format))?);
     let mut searches = Vec::new();
@@ -130,6 +132,7 @@ fn one(
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build, arguments.walker)
     };
+    let bound = deadline.map(|deadline| BoundedRun::new(deadline.saturating_duration_since(Instant::now())));
     let round = steps_of_a_round(&plan, &workload)?;
     // With the steps of a whole round, one move can take the target from any point of the round to any other.
     let steps = arguments.steps.unwrap_or(round.min(MOST_STEPS));
@@ -147,6 +150,8 @@ fn one(
     let until = Until { deadline, interrupted: &stopped, first: arguments.first };
     let watch = Watch::default();
     let mut outcome = watched(&watch, family, events, || run(&search, until, &watch))?;
+    // What was found is worth the time that its report takes.
+    drop(bound);
     let time = begun.elapsed();
     let shapes = outcome.searched.failures.kinds().len();
     if shapes > 0 {

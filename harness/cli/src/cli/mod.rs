@@ -51,6 +51,7 @@ mod snapshots;
 #[cfg(target_arch = "x86_64")]
 mod stand_ins;
 pub mod stepped_arguments;
+mod threads;
 #[cfg(target_arch = "x86_64")]
 mod triage;
 #[cfg(target_arch = "x86_64")]

@@ -25,6 +25,7 @@ use model::jit_mode::JitMode;
 use model::run::document;
 use model::run::event::Consumer;
 use process::build::{BuildVariant, Terminal, cache_folder};
+use process::run_folder::RunFolder;
 
 use crate::cli::exit::Ending;
 use crate::cli::mutant_steps::{hunting, judged, kept};
@@ -33,7 +34,7 @@ use crate::cli::output::Failure;
 use crate::cli::reports::Reporting;
 use crate::cli::shared_arguments::known_failures;
 use crate::cli::values::check_jobs_by_default;
-use crate::cli::{folder, rows, stand_ins, unwinder_mutants};
+use crate::cli::{rows, stand_ins, unwinder_mutants};
 use crate::report::saved::Content;
 
 /// Mutants that are equivalent to the original get this fraction of the stops and schedules, to confirm it.
@@ -45,7 +46,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     let known = known_failures(arguments.known.as_deref())?;
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     let hunter = Hunter {
         known: &known,
         families: Vec::new(),

@@ -1,14 +1,13 @@
 //! `replay`: replays files of every kind.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use framewalk::printable::clean;
 use lanes::bundle::Bundle;
 use lanes::bundle::about::InterpreterIdentity;
+use model::files;
 use sim::case::file::{AnyCaseFile, CaseFile, SteppedFile};
 use sim::case::line::is_line;
 use sim::case::verdict::CaseVerdict;
@@ -47,9 +46,7 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
         let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
         return stepped(&SteppedFile { note: String::new(), case }, cases::ON_A_LINE, None, arguments, interrupted);
     }
-    let mut first = [0];
-    let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
-    if !text {
+    if files::beginning(path, 1) != *b"{" {
         if !bundled::starts_as_bundle(path) {
             return snapshots::show(path, &Snapshot::load(path)?);
         }

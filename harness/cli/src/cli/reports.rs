@@ -12,7 +12,7 @@ use model::run::summary::{Rules, Summary};
 use model::run::verdict::Verdict;
 
 use crate::cli::exit::Ending;
-use crate::cli::output::{Failure, print, tell};
+use crate::cli::output::{Failure, print, tell, tell_runner};
 use crate::cli::report;
 use crate::cli::report_arguments::{ReportFormat, ReportKind, ReportTo, Reports};
 use crate::cli::shared_arguments::Format;
@@ -32,6 +32,8 @@ pub(super) struct Reporting {
     format: Option<Format>,
     streams: Vec<(PathBuf, Stream<File>)>,
     files: Vec<(ReportFormat, Output)>,
+    /// Why an item could not be printed.
+    not_printed: Option<String>,
     /// Set if the run is a GitHub step; holds the step's summary file, if there is one.
     github: Option<Option<StepSummary>>,
 }
@@ -46,8 +48,10 @@ impl Consumer for Reporting {
         }
         if let (Event::ItemFinished(item), Some(Format::Human)) = (event, self.format) {
             let text = if self.github.is_some() { guarded(&item.text) } else { item.text.clone() };
-            // If standard output is closed, the reports are still written.
-            let _ = self.progress.suspend(|| print(&text));
+            // If standard output is full, the reports are still written.
+            if let Err(error) = self.progress.suspend(|| print(&text)) {
+                self.not_printed.get_or_insert(error.to_string());
+            }
         }
     }
 }
@@ -89,7 +93,16 @@ impl Reporting {
         let github = there.then(|| step_summary.map(|path| StepSummary::open(Path::new(&path))).transpose());
         let github = github.transpose()?;
         let progress = Progress::on_stderr(rules.known.clone());
-        Ok(Self { summary: Summary::new(rules), results: Results::default(), progress, format, streams, files, github })
+        Ok(Self {
+            summary: Summary::new(rules),
+            results: Results::default(),
+            progress,
+            format,
+            streams,
+            files,
+            not_printed: None,
+            github,
+        })
     }
 
     /// The summary of the run so far.
@@ -133,7 +146,7 @@ impl Reporting {
     /// # Errors
     /// An output could not be written. The message was already printed.
     fn write(self, content: Content) -> Result<Verdict, Failure> {
-        let Self { results, progress, streams, files, github, format, .. } = self;
+        let Self { results, progress, streams, files, github, format, not_printed, .. } = self;
         drop(progress);
         let all = [Saved { name: results.verb.clone(), content }];
         let [saved] = &all;
@@ -148,15 +161,6 @@ impl Reporting {
             Content::Check(document) => github::annotations(document),
             _ => github::annotations_of_items(&results),
         };
-        match (&github, format) {
-            (Some(_), Some(Format::Human)) => print(&(guarded(&printed) + &annotations))?,
-            // The runner reads both streams. Standard output is the verb's own, or must be a single document.
-            (Some(_), _) => {
-                print(&printed)?;
-                tell(annotations.trim_end());
-            }
-            (None, _) => print(&printed)?,
-        }
         let mut written = true;
         let mut keep = |result: Result<(), Failure>| {
             if let Err(error) = result {
@@ -164,6 +168,16 @@ impl Reporting {
                 written = false;
             }
         };
+        keep(not_printed.map_or(Ok(()), |why| Err(why.into())));
+        match (&github, format) {
+            (Some(_), Some(Format::Human)) => keep(print(&(guarded(&printed) + &annotations))),
+            // The runner reads both streams. Standard output is the verb's own, or must be a single document.
+            (Some(_), _) => {
+                keep(print(&printed));
+                tell_runner(&annotations);
+            }
+            (None, _) => keep(print(&printed)),
+        }
         for (path, stream) in streams {
             keep(stream.end().map_err(|why| format!("cannot write {}: {why}", path.display()).into()));
         }

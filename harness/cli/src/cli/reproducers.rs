@@ -23,16 +23,17 @@ use model::schedule::fingerprint::{CacheAnswer, LeafKind, SteppedFingerprint};
 use model::schedule::shape::Shape;
 use model::workload::Family;
 use process::build::{BuildOptions, BuildVariant, Terminal, cache_folder, select};
+use process::run_folder::RunFolder;
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
+use crate::cli::bundled;
 use crate::cli::exit::Ending;
 use crate::cli::explanation::Ready;
 use crate::cli::opened::{Opened, open};
-use crate::cli::output::{Failure, print, tell};
+use crate::cli::output::{Failure, print, tell, write};
 use crate::cli::shared_arguments::BuildSource;
 use crate::cli::stepped_arguments::{OneCase, Reproducer};
-use crate::cli::{bundled, folder};
 use crate::report::reproducer::{Duty, NoReproducer, deed, is_deterministic, reproducer as python_file};
 use crate::report::shell::quote;
 
@@ -60,7 +61,7 @@ struct Builds {
     base: Option<BuildVariant>,
     plan: RigPlan,
     // Removed on drop.
-    _folder: tempfile::TempDir,
+    _folder: RunFolder,
 }
 
 /// What became of a file.
@@ -207,7 +208,7 @@ impl Builds {
                 if !record.again.weakenings.is_empty() {
                     return Err(NoReproducer::OwnWalker { walker: record.again.walker, weakened: true }.into());
                 }
-                let folder = folder::for_run(&std::env::temp_dir())?;
+                let folder = RunFolder::after_cleaning()?;
                 let plan = RigPlan {
                     jit: row.jit.switch(),
                     folder: folder.path().to_owned(),
@@ -343,7 +344,7 @@ fn tried(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft) -> Result<Made, Fa
     let deterministic = is_deterministic(&draft.file.case);
     let mut duty = Duty { limit: wanted.limit, measured: None, warm_up: builds.plan.warm_up };
     match python_file(&draft.file, &draft.answers, duty) {
-        Ok(text) => fs::write(output, text)?,
+        Ok(text) => write(output, &text)?,
         Err(why @ (NoReproducer::OwnWalker { .. } | NoReproducer::Case(_))) => return Err(why.into()),
         Err(why @ (NoReproducer::Legal | NoReproducer::Rejected | NoReproducer::Cast)) => {
             return Ok(Made::Not(why.to_string()));
@@ -360,7 +361,7 @@ fn tried(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft) -> Result<Made, Fa
     if !deterministic {
         // The file states how long it takes, so the time is measured.
         duty.measured = Some(changed.time);
-        fs::write(output, python_file(&draft.file, &draft.answers, duty)?)?;
+        write(output, &python_file(&draft.file, &draft.answers, duty)?)?;
     }
     let kind = if deterministic { "deterministic" } else { "target and profiler run freely" };
     let on = |row: &BuildVariant| clean(&row.build.python.display().to_string());

@@ -10,6 +10,7 @@ use lanes::record::{RecordOrder, record as record_target};
 use model::jit_mode::JitMode;
 use model::workload::Parameters;
 use process::build::{probe, rows};
+use process::run_folder::RunFolder;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sim::snapshot::Snapshot;
@@ -18,7 +19,6 @@ use sim::snapshot::replay::{ReplayedLook, answer};
 
 use crate::cli::arguments::SnapshotArguments as Arguments;
 use crate::cli::exit::Ending;
-use crate::cli::folder;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Jit;
 
@@ -33,7 +33,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
     // The same workload that `check` generates from this seed.
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     let parameters = Parameters::draw(arguments.family, &mut random);
-    let folder = folder::for_run(&std::env::temp_dir())?;
+    let folder = RunFolder::after_cleaning()?;
     let snapshot = record_target(&RecordOrder {
         row: &row,
         family: arguments.family,

@@ -21,12 +21,12 @@ use crate::cli::cases::smaller;
 use crate::cli::exit::Ending;
 use crate::cli::explanation::Ready;
 use crate::cli::opened::Opened;
-use crate::cli::output::{Failure, print, tell};
+use crate::cli::output::{Failure, print, tell, write};
 use crate::cli::reproducers::{Made, Wanted, make};
 use crate::cli::shared_arguments::known_failures;
 use crate::cli::triage_arguments::Triage;
 use crate::cli::{bundled, folder};
-use crate::report::issue::Issue;
+use crate::report::issue::NightIssue;
 use crate::report::night::Night;
 use crate::report::saved::{Content, Saved};
 use crate::report::text::Look;
@@ -218,7 +218,7 @@ impl Found {
         );
         if let Some(failure) = self.night.failures.get(fingerprint) {
             let case = case.map(|file| file.case.to_string());
-            let issue = Issue {
+            let issue = NightIssue {
                 fingerprint,
                 failure,
                 bundle: bundle.as_ref(),
@@ -226,7 +226,7 @@ impl Found {
                 case: case.as_deref(),
                 reproducer: made.as_deref().map_err(String::as_str),
             };
-            fs::write(folder.join("issue.md"), issue.text())?;
+            write(&folder.join("issue.md"), &issue.text())?;
         }
         Ok(folder)
     }

@@ -3,17 +3,16 @@
 use std::fmt::Write;
 
 use framewalk::printable::clean;
-use lanes::bundle::Bundle;
 use lanes::bundle::about::About;
-use lanes::bundle::name;
+use lanes::bundle::{Bundle, name};
+use model::invariants::Violation;
 use model::run::words::meaning;
 
 use crate::report::night::NightFailure;
-use model::invariants::Violation;
 
 /// A failure with everything that is known of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Issue<'a> {
+pub struct NightIssue<'a> {
     /// The fingerprint.
     pub fingerprint: &'a str,
     /// What the night's reports say of it.
@@ -28,7 +27,7 @@ pub struct Issue<'a> {
     pub reproducer: Result<&'a str, &'a str>,
 }
 
-impl Issue<'_> {
+impl NightIssue<'_> {
     /// The issue in Markdown.
     #[must_use]
     pub fn text(&self) -> String {
@@ -91,7 +90,7 @@ mod tests {
             build: "3.15.2 release".into(),
             replay: "framediff check --seed 7".into(),
         };
-        let issue = Issue {
+        let issue = NightIssue {
             fingerprint: "stopped/cpython-cached/mixed-branches",
             failure: &failure,
             bundle: None,
@@ -104,7 +103,8 @@ mod tests {
         assert!(text.contains("````python\nprint('```')\n````"), "the fence is longer than the text's: {text}");
         assert!(text.contains("framediff check --seed 7"), "{text}");
         let text =
-            Issue { reproducer: Err("the target moves during a sample"), case: Some("framediff@2@x"), ..issue }.text();
+            NightIssue { reproducer: Err("the target moves during a sample"), case: Some("framediff@2@x"), ..issue }
+                .text();
         assert!(text.contains("No file shows it alone: the target moves during a sample."), "{text}");
         assert!(text.contains("framediff replay framediff@2@x"), "{text}");
     }

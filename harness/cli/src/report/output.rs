@@ -1,10 +1,10 @@
 //! Report files: checked before the run, and either complete or unchanged after it.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use model::files;
 use thiserror::Error;
 
 /// The error for a file that cannot be written.
@@ -51,11 +51,11 @@ impl Output {
             Ok(_) => {
                 // A user who may not write to a file must not be able to replace it either.
                 existing(path)?;
-                can_write(folder).map_err(failed)?;
+                can_write(&folder).map_err(failed)?;
                 Sink::Beside
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                can_write(folder).map_err(failed)?;
+                can_write(&folder).map_err(failed)?;
                 Sink::Beside
             }
             Err(error) => return Err(failed(error)),
@@ -71,7 +71,7 @@ impl Output {
         let Self { path, sink } = self;
         let written = match sink {
             Sink::Itself(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.flush()),
-            Sink::Beside => replace(&path, text),
+            Sink::Beside => files::replace(&path, text.as_bytes()),
         };
         written.map_err(|why| OutputError::new(&path, why))
     }
@@ -90,14 +90,11 @@ pub fn open_stream(path: &Path) -> Result<File, OutputError> {
 }
 
 /// Creates the folder of a file, and returns it.
-fn folder(path: &Path) -> Result<&Path, OutputError> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
+fn folder(path: &Path) -> Result<PathBuf, OutputError> {
+    let folder = files::folder_of(path);
     let failed =
         |why: io::Error| OutputError::new(path, format!("cannot create the folder {}: {why}", folder.display()));
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(&folder).map_err(failed)?;
     Ok(folder)
 }
 
@@ -110,23 +107,10 @@ fn can_write(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
-/// Replaces a file with one that contains `text`.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // If the path is a link, replace the file that it points to.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    // The user's umask limits these permissions, as for any other file.
-    let mut beside = tempfile::Builder::new()
-        .prefix(".framediff-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    beside.write_all(text.as_bytes())?;
-    beside.flush()?;
-    beside.persist(&path).map_err(|error| error.error).map(drop)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -161,17 +145,6 @@ mod tests {
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(folder.path())), ("old", vec!["report".into()]));
         Output::open(&path).unwrap().write("new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    }
-
-    #[test]
-    fn writing_through_a_symlink_keeps_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
-        fs::write(&file, "old").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        Output::open(&link).unwrap().write("new").unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::io::{self, BufRead, Write};
 
 use framewalk::printable::excerpt;
+use model::json;
 use model::run::event::{Consumer, Event};
 use model::run::results::Results;
 use model::run::summary::{Rules, Summary};
@@ -21,6 +22,8 @@ pub const FORMAT: &str = "framediff-events";
 pub const VERSION: u32 = 1;
 /// Longer lines are rejected, in bytes. No line that framediff writes comes near this limit.
 const LONGEST_LINE: u64 = 64 << 20;
+/// Lines below this length, in bytes, may have any number of values.
+const SHORT_LINE: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
@@ -126,13 +129,15 @@ pub fn read(mut lines: impl BufRead) -> Result<RecordedRun, StreamError> {
     if version != VERSION {
         return Err(StreamError::OtherVersion { found: version });
     }
-    let header: Header = serde_json::from_slice(&first).map_err(|why| foreign(why.to_string()))?;
+    let header: Header = json::parse(&first).map_err(|why| foreign(why.to_string()))?;
     let (mut summary, mut results) = (Summary::new(header.rules), Results::default());
     let mut number = 1;
     while let Some(line) = next(&mut lines)? {
         number += 1;
-        let event: Event = serde_json::from_slice(&line)
-            .map_err(|why| StreamError::BadLine { line: number, why: excerpt(&why.to_string()) })?;
+        // Counting takes time, and few short values fit into a short line.
+        let event = if line.len() < SHORT_LINE { serde_json::from_slice(&line) } else { json::parse(&line) };
+        let event: Event =
+            event.map_err(|why| StreamError::BadLine { line: number, why: excerpt(&why.to_string()) })?;
         summary.event(&event);
         results.event(&event);
     }

@@ -98,7 +98,7 @@ fn bench(arguments: &[&str]) -> Outcome {
 fn document(outcome: &Outcome) -> BenchDocument {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(outcome.stderr, "", "a pipe is quiet");
-    BenchDocument::from_json(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
+    BenchDocument::from_json(outcome.stdout.as_bytes()).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
 }
 
 fn rendered(file: &Path, more: &[&str]) -> Outcome {
@@ -242,5 +242,5 @@ fn an_interrupted_run_prints_its_partial_result() {
     kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
     let outcome = run.ends_within(RUN);
     assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
-    assert!(BenchDocument::from_json(&outcome.stdout).unwrap().interrupted);
+    assert!(BenchDocument::from_json(outcome.stdout.as_bytes()).unwrap().interrupted);
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use framediff::cli::exit;
 use framewalk::sample::WalkerKind;
@@ -179,8 +179,35 @@ fn child_processes_of_a_program_end_with_it_and_its_output_is_harmless() {
         let pid = pid.parse().unwrap();
         // A process that has already ended has no entry in /proc to watch.
         let is_there = Path::new(&format!("/proc/{pid}")).exists();
-        assert!(!is_there || Watched::new(pid).ends_before(std::time::Instant::now() + Duration::from_secs(5)));
+        assert!(!is_there || Watched::new(pid).ends_before(Instant::now() + Duration::from_secs(5)));
     }
+}
+
+/// The kernel ends the children of a killed run; only the guard can find this one.
+#[test]
+fn a_killed_run_leaves_nothing_that_its_program_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("child");
+    let source = format!(
+        "import os\nif not os.fork():\n  os.setsid()\n  if not os.fork():\n    with open({told:?}, 'w') as file:\n      \
+         file.write(str(os.getpid()) + '\\n')\n    while True: pass\n  os._exit(0)\nwhile True: pass\n"
+    );
+    let file = program(&folder, "leaves.py", &source);
+    let mut command = framediff(["check", "--walker", "own-cached", "--program"]);
+    command.arg(file).arg("--python").arg(common::release().python).env("TMPDIR", folder.path());
+    let run = Running::start(command);
+    let deadline = Instant::now() + TIME;
+    let pid = loop {
+        let text = fs::read_to_string(&told).unwrap_or_default();
+        if let Some(pid) = text.strip_suffix('\n') {
+            break pid.parse().unwrap();
+        }
+        assert!(Instant::now() < deadline && !run.has_ended());
+        std::thread::yield_now();
+    };
+    let child = Watched::new(pid);
+    run.kill();
+    assert!(child.ends_before(Instant::now() + TIME), "process {pid} is left");
 }
 
 /// A program that makes an interpreter, runs it, and closes it two rounds later. Each of them reaches gates.

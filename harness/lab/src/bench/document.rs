@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use framewalk::printable::excerpt;
+use model::json::Head;
 use model::run::item::Item;
 use model::run::verdict::Verdict;
 use model::seconds;
@@ -290,21 +292,23 @@ impl BenchDocument {
     /// Parses a document.
     ///
     /// # Errors
-    /// The text is not a document, or its format has another version.
-    pub fn from_json(text: &str) -> Result<Self, DocumentError> {
-        let foreign = |error: serde_json::Error| DocumentError::Foreign(error.to_string());
-        let value: serde_json::Value = serde_json::from_str(text).map_err(foreign)?;
-        match value.get("kind") {
+    /// The bytes are not a document, or its format has another version.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let foreign = |error: serde_json::Error| DocumentError::Foreign(excerpt(&error.to_string()));
+        let head = Head::of(bytes).map_err(foreign)?;
+        match head.kind() {
             Some(kind) if kind == KIND => {}
-            Some(kind) => return Err(DocumentError::Foreign(format!("its \"kind\" is {kind}, not \"{KIND}\""))),
+            Some(kind) => {
+                return Err(DocumentError::Foreign(format!("its \"kind\" is {:?}, not \"{KIND}\"", excerpt(&kind))));
+            }
             None => return Err(DocumentError::Foreign(format!("it has no \"kind\": \"{KIND}\""))),
         }
-        match value.get("version").and_then(serde_json::Value::as_u64) {
+        match head.version() {
             Some(version) if version == u64::from(VERSION) => {}
             Some(found) => return Err(DocumentError::Version { found }),
             None => return Err(DocumentError::Foreign("its \"version\" is not a number".into())),
         }
-        let document: Self = serde_json::from_value(value).map_err(foreign)?;
+        let document: Self = serde_json::from_slice(bytes).map_err(foreign)?;
         document.check()?;
         Ok(document)
     }
@@ -343,26 +347,29 @@ mod tests {
     fn a_document_round_trips() {
         let document = document(1.0, 1);
         let text = serde_json::to_string(&document).unwrap();
-        assert!(BenchDocument::from_json(&text).unwrap() == document, "{text}");
+        assert!(BenchDocument::from_json(text.as_bytes()).unwrap() == document, "{text}");
     }
 
     fn refused(change: impl Fn(&mut serde_json::Value)) -> String {
         let mut value = serde_json::to_value(document(1.0, 1)).unwrap();
         change(&mut value);
-        BenchDocument::from_json(&value.to_string()).unwrap_err().to_string()
+        BenchDocument::from_json(value.to_string().as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn other_documents_are_refused_with_the_reason() {
         assert!(
-            BenchDocument::from_json("# framediff bench")
+            BenchDocument::from_json(b"# framediff bench")
                 .unwrap_err()
                 .to_string()
                 .contains("framediff bench --format json")
         );
         // The report of a check has a version too.
         assert!(
-            BenchDocument::from_json(r#"{"version": 1, "table": []}"#).unwrap_err().to_string().contains("no \"kind\"")
+            BenchDocument::from_json(br#"{"version": 1, "table": []}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("no \"kind\"")
         );
         assert!(refused(|value| value["kind"] = "criterion".into()).contains("\"criterion\""));
         assert!(refused(|value| value["version"] = 0.into()).contains("version is 0"));

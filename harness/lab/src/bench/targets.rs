@@ -2,7 +2,7 @@
 //! cores; each of CPython's has its own process.
 
 use std::path::Path;
-use std::sync::Barrier;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,12 +74,25 @@ impl Scene for Targets<'_> {
                 share.push(team.begin(kind, stand)?);
             }
         }
-        let (claim, start) = (self.claim, Barrier::new(workers));
+        let claim = self.claim;
         let each = (SAMPLES / stands.len().max(1) as u64).next_multiple_of(AT_ONCE);
-        let start = &start;
         let done: Vec<Result<(Instant, Instant, Lookups), Trouble>> = thread::scope(|scope| {
-            let running: Vec<_> =
-                shares.into_iter().map(|turns| scope.spawn(move || work(turns, each, claim, start))).collect();
+            let (ready, all_ready) = mpsc::channel();
+            let mut starts = Vec::new();
+            let spawned = shares.into_iter().map(|turns| {
+                let (send, start) = mpsc::channel();
+                starts.push(send);
+                let ready = ready.clone();
+                scope.spawn(move || work(turns, each, claim, ready, &start))
+            });
+            // If one cannot be made, `starts` is dropped, and the others end.
+            let running: Vec<_> = spawned.collect();
+            drop(ready);
+            while all_ready.recv().is_ok() {}
+            // A worker that panicked has no receiver.
+            for start in starts {
+                let _ = start.send(());
+            }
             let panicked = |_| Err(Trouble::Failed("a thread that samples panicked".into()));
             running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
         });
@@ -103,14 +116,17 @@ fn work(
     mut turns: Vec<Turn<'_>>,
     each: u64,
     claim: Claim,
-    start: &Barrier,
+    ready: Sender<()>,
+    start: &Receiver<()>,
 ) -> Result<(Instant, Instant, Lookups), Trouble> {
     let warmed = turns.iter_mut().try_for_each(|turn| {
         turn.sample()?;
         turn.block(3, claim).map(drop)
     });
-    // Every thread must reach the barrier even after an error, or the others would wait forever.
-    start.wait();
+    // Also after an error: the others wait until the last one is ready.
+    let _ = ready.send(());
+    drop(ready);
+    start.recv().map_err(|_| Trouble::Failed("another thread could not be made".into()))?;
     warmed?;
     let mut lookups = Lookups::default();
     let begun = Instant::now();

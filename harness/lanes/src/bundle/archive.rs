@@ -1,15 +1,15 @@
 //! Reading and writing the bundle file.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use framewalk::printable::clean;
+use framewalk::printable::{clean, excerpt};
+use model::files;
+use model::json::Head;
 use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
@@ -131,11 +131,12 @@ impl Bundle {
             return Err(BundleFormatError::TooLarge { limit: UNPACKED_LIMIT, unpacked: true });
         }
         let mut files: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
-        for entry in Archive::new(unpacked.as_slice()).entries()? {
+        // Raw: names are at most as long as a header has room for, so an entry that extends the next one's is foreign.
+        for entry in Archive::new(unpacked.as_slice()).entries()?.raw(true) {
             let mut entry = entry?;
             let path = entry.path_bytes();
             let known = name::ALL.into_iter().find(|known| known.as_bytes() == &*path);
-            let foreign = || BundleFormatError::Foreign(format!("{:?}", clean(&String::from_utf8_lossy(&path))));
+            let foreign = || BundleFormatError::Foreign(format!("{:?}", excerpt(&String::from_utf8_lossy(&path))));
             let known = known.filter(|_| entry.header().entry_type() == EntryType::Regular).ok_or_else(foreign)?;
             drop(path);
             let mut content = Vec::new();
@@ -158,8 +159,7 @@ impl Bundle {
     /// It cannot be read, or is not a bundle.
     pub fn load(path: &Path) -> Result<Self, BundleError> {
         let system = |source| BundleError::System { action: "read", path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        File::open(path).map_err(system)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(system)?;
+        let bytes = files::read(path, SIZE_LIMIT).map_err(system)?;
         Self::from_bytes(&bytes).map_err(|error| BundleError::damaged(path, &error.to_string()))
     }
 
@@ -175,11 +175,7 @@ impl Bundle {
         let slug: String = self.about.fingerprint.chars().take(100).map(plain).collect();
         let path = folder.join(format!("{slug}-{}.bundle", digest.get(..8).unwrap_or(&digest)));
         let system = |source| BundleError::System { action: "write", path: path.clone(), source };
-        let mut builder = tempfile::Builder::new();
-        // Same permissions as any new file: the user's umask decides.
-        let mut file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(system)?;
-        file.write_all(&bytes).map_err(system)?;
-        file.persist(&path).map_err(|error| system(error.error))?;
+        files::replace(&path, &bytes).map_err(system)?;
         Ok(path)
     }
 }
@@ -194,13 +190,14 @@ impl BundleError {
 
 fn about_of(bytes: &[u8]) -> Result<About, BundleFormatError> {
     let content = |why: String| BundleFormatError::Content { name: name::ABOUT, why };
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| content(clean(&error.to_string())))?;
+    let foreign = |error: serde_json::Error| content(excerpt(&error.to_string()));
+    let head = Head::of(bytes).map_err(foreign)?;
     // Check these two fields first: another version may have other fields.
-    if value.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
+    if head.format().as_deref() != Some(FORMAT) {
         return Err(content(format!("\"format\" is not \"{FORMAT}\"")));
     }
-    match value.get("version").and_then(serde_json::Value::as_u64) {
-        Some(VERSION) => serde_json::from_value(value).map_err(|error| content(clean(&error.to_string()))),
+    match head.version() {
+        Some(VERSION) => serde_json::from_slice(bytes).map_err(foreign),
         Some(other) => Err(BundleFormatError::OtherVersion(other)),
         None => Err(content("its version is not a number".into())),
     }

@@ -98,6 +98,15 @@ fn foreign_and_duplicate_files_in_a_bundle_are_refused() {
 }
 
 #[test]
+fn a_name_of_any_length_is_refused_in_few_words() {
+    let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    // The library writes such a name as an entry of its own, before the one that has it.
+    builder.append_data(&mut Header::new_gnu(), "x".repeat(1 << 20), &b""[..]).unwrap();
+    let error = Bundle::from_bytes(&builder.into_inner().unwrap().finish().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("LongLink") && error.len() < 400, "{error}");
+}
+
+#[test]
 fn a_bundle_that_unpacks_to_too_much_is_refused() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     let zeros = vec![0; 1 << 20];

@@ -131,7 +131,7 @@ impl RigPlan {
             filter: true,
             patience: Duration::from_secs(20),
             limit: None,
-            folder: std::env::temp_dir(),
+            folder: process::run_folder::temporary(),
         }
     }
 }

@@ -285,6 +285,11 @@ impl Lane<'_> {
         }
     }
 
+    /// How long an ending target may take.
+    fn until_end(&self) -> Deadline {
+        Deadline::from(Instant::now() + END_PATIENCE).within(self.cell.limit)
+    }
+
     /// Why the target is over, or why it can no longer be stopped. `None` if something else went wrong.
     fn end(&mut self, cut: &CellError) -> Option<End> {
         #[cfg(target_arch = "x86_64")]
@@ -295,14 +300,12 @@ impl Lane<'_> {
         let ended = match self.gone {
             Some(Gone::Replaced) => return Some(End::Replaced),
             Some(Gone::Traced) => return Some(End::Traced),
-            Some(Gone::Finalizing) => match self.session.target.run_to_end(Instant::now() + END_PATIENCE) {
+            Some(Gone::Finalizing) => match self.session.target.run_to_end(self.until_end()) {
                 Some(ended) => Some(ended),
                 None => return Some(End::Finalizing),
             },
             // The target may be ending: its memory is gone before the process is.
-            None if matches!(cut, CellError::Inconclusive(_)) => {
-                self.session.target.run_to_end(Instant::now() + END_PATIENCE)
-            }
+            None if matches!(cut, CellError::Inconclusive(_)) => self.session.target.run_to_end(self.until_end()),
             None => self.session.target.ended(),
         };
         match ended {

@@ -1,7 +1,6 @@
 //! Known failures of released CPython versions. They are reported, but do not fail a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use framewalk::layout::CacheFields;
@@ -10,6 +9,7 @@ use semver::{Op, VersionReq};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::files;
 use crate::invariants::{SampleFault, Violation};
 use crate::lane::Lane;
 use crate::oracle::proportion::Proportion;
@@ -22,6 +22,9 @@ use crate::workload::Family;
 
 /// The list in the repository.
 const KEPT: &str = include_str!("../../corpus/known-failures.toml");
+
+/// Lists above this size, in bytes, are rejected. The repository's is a tenth of it.
+const SIZE_LIMIT: u64 = 1 << 20;
 
 /// The probability of reporting an excess where the true share is within its bound.
 const DOUBT: f64 = 0.001;
@@ -275,7 +278,7 @@ impl KnownFailures {
     /// As for [`KnownFailures::parse`], with the name of the file; or the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, KnownError> {
         let path_of = || path.to_path_buf();
-        let text = fs::read_to_string(path)
+        let text = files::read_text(path, SIZE_LIMIT)
             .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
         let mut list =
             Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })?;

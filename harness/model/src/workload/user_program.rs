@@ -7,6 +7,8 @@ use std::{fs, io};
 use framewalk::printable::{clean, shortened};
 use thiserror::Error;
 
+use crate::files;
+
 /// The prefix of the name of such a workload. Other workloads have the name of their family.
 const PREFIX: &str = "program ";
 /// Files above this size, in bytes, are rejected.
@@ -40,14 +42,11 @@ impl UserProgram {
     /// The file cannot be read, is not a regular file, or is too large.
     pub fn load(file: &Path, arguments: Vec<String>) -> Result<Self, UserProgramError> {
         let read = || -> io::Result<(PathBuf, Vec<u8>)> {
-            let about = fs::metadata(file)?;
-            if !about.is_file() {
+            // The interpreter reads it again, so a pipe is no program.
+            if !fs::metadata(file)?.is_file() {
                 return Err(io::Error::other("it is not a regular file"));
             }
-            if about.len() > SIZE_LIMIT {
-                return Err(io::Error::other(format!("it is larger than {} MiB", SIZE_LIMIT >> 20)));
-            }
-            Ok((std::path::absolute(file)?, fs::read(file)?))
+            Ok((std::path::absolute(file)?, files::read(file, SIZE_LIMIT)?))
         };
         let (absolute, source) = read().map_err(|source| UserProgramError { file: file.to_owned(), source })?;
         Ok(Self { file: absolute, source, arguments })

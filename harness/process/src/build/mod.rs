@@ -27,7 +27,9 @@ use std::sync::Arc;
 
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
 pub use error::{BuildError, LayoutRefusal, LocateError};
-pub use fetch::{Archive, Companion, FetchError, fetch, fetch_companion, fetch_companion_from, fetch_from, fetched};
+pub use fetch::{
+    Archive, Companion, FetchError, complete_folder, fetch, fetch_companion, fetch_companion_from, fetch_from, fetched,
+};
 use framewalk::layout::{CacheFields, Layout, VersionHex, WordOrder};
 use framewalk::walker::Site;
 pub use listing::{Listed, Origin, listing};

@@ -17,7 +17,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::super::deadline::{CalledOff, Deadline, Over};
-use super::super::pipe;
+use super::super::{limits, pipe};
 use super::sanitizer::without_leak_search;
 
 /// How long to wait for output after the kill. Only a descendant that left the process group can still write then.
@@ -49,7 +49,7 @@ pub(super) enum RunError {
 pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<CommandOutput, RunError> {
     let end = Instant::now() + deadline;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = die_with_us(command).spawn().map_err(RunError::Start)?;
+    let mut child = die_with_us(command).spawn().map_err(|error| RunError::Start(limits::explained(error)))?;
     let group = pid(&child);
     let stdout = read_beginning(child.stdout.take(), limit);
     let stderr = read_beginning(child.stderr.take(), limit);

@@ -7,8 +7,8 @@ use framewalk::layout::CacheFields;
 use thiserror::Error;
 
 use super::{
-    Build, BuildError, BuildOptions, BuildVariant, FetchError, FetchProgress, fetch, fetched, installed, on_path,
-    probe, probe_with, rows,
+    Build, BuildError, BuildOptions, BuildVariant, FetchError, FetchProgress, complete_folder, fetch, fetched,
+    installed, on_path, probe, probe_with, rows,
 };
 
 /// The builds a run tests, and the ones it leaves out.
@@ -30,6 +30,14 @@ pub enum SelectError {
     /// A build that the user named cannot be tested.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A fetched build does not run, although its files have their sizes.
+    #[error("{source}\nIt was fetched: remove the folder {}, and it is fetched again", folder.display())]
+    Damaged {
+        /// The folder of the fetched builds.
+        folder: PathBuf,
+        /// Why it cannot be tested.
+        source: BuildError,
+    },
     /// There is no build of 3.15, and fetching one failed.
     #[error("no CPython 3.15 was given with --python, none is on PATH, installed by uv or pyenv, or in {}, and \
         fetching one failed:\n{source}", cache.display())]
@@ -84,7 +92,8 @@ pub fn select(
             ));
             let mut cached = Vec::new();
             for path in paths {
-                cached.push(usable(probe(&path))?);
+                let damaged = |source| SelectError::Damaged { folder: complete_folder(cache), source };
+                cached.push(usable(probe(&path)).map_err(damaged)?);
             }
             builds = cached.into_iter().chain(builds).collect();
         }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::deadline::within_run;
+
 #[derive(Default)]
 struct State {
     /// Process and thread that are waited for, and the start of the wait.
@@ -93,10 +95,14 @@ impl Watch<'_> {
     }
 }
 
+/// A wait lasts at least this long, even when the run is over.
+const LEAST: Duration = Duration::from_millis(10);
+
 /// Polls, so that beginning and ending a wait need no wakeup: there are thousands of waits a second.
 fn guard(shared: &Shared, patience: Duration) {
     let mut state = shared.state();
     while !state.closed {
+        let patience = within_run(patience).max(LEAST);
         if let Some((process, thread, since)) = state.waiting
             && since.elapsed() >= patience
             && !state.lost_patience

@@ -1,11 +1,11 @@
 //! The fields around every case in its file.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use framewalk::printable::excerpt;
-use model::digest;
+use model::{digest, files, json};
 use serde_json::{Map, Value};
 
 use super::error::CaseError;
@@ -38,7 +38,7 @@ impl Envelope {
         if bytes.len() as u64 > SIZE_LIMIT {
             return Err(CaseError::TooLarge);
         }
-        let value = serde_json::from_slice(bytes).map_err(|why| CaseError::NotJson(excerpt(&why.to_string())))?;
+        let value = json::parse(bytes).map_err(|why| CaseError::NotJson(excerpt(&why.to_string())))?;
         let Value::Object(mut fields) = value else { return Err(CaseError::NoCase) };
         if fields.remove("format").as_ref().and_then(Value::as_str) != Some(FORMAT) {
             return Err(CaseError::NoCase);
@@ -85,7 +85,7 @@ impl Envelope {
         let mut name = digest::of_bytes(content.as_bytes());
         name.truncate(32);
         let path = folder.join(name + ".json");
-        let write = || fs::create_dir_all(folder).and_then(|()| fs::write(&path, &content));
+        let write = || fs::create_dir_all(folder).and_then(|()| files::replace(&path, content.as_bytes()));
         write().map_err(|why| CaseError::system("write", &path, &why))?;
         Ok(path)
     }
@@ -93,11 +93,12 @@ impl Envelope {
 
 /// Reads a file and passes its content to `parse`. Errors name the file.
 pub(super) fn load<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, CaseError>) -> Result<T, CaseError> {
-    let unreadable = |why: std::io::Error| CaseError::system("read", path, &why);
-    let mut bytes = Vec::new();
-    // One byte more shows that the file is too large. The length that the file system reports may be wrong.
-    File::open(path).map_err(unreadable)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    parse(&bytes).map_err(|error| CaseError::InFile { path: path.to_path_buf(), error: Box::new(error) })
+    let in_file = |error| CaseError::InFile { path: path.to_path_buf(), error: Box::new(error) };
+    let bytes = files::read(path, SIZE_LIMIT).map_err(|why| match why.kind() {
+        ErrorKind::FileTooLarge => in_file(CaseError::TooLarge),
+        _ => CaseError::system("read", path, &why),
+    })?;
+    parse(&bytes).map_err(in_file)
 }
 
 fn take(fields: &mut Map<String, Value>, name: &str) -> Result<Value, CaseError> {

@@ -10,14 +10,13 @@
 //! the payload gets the next version number. Decoders of earlier versions stay; for each, the tests have a file that
 //! must always load. Unknown versions are rejected by their number, without guessing.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
+use model::files;
 use sha2::{Digest, Sha256};
 
 use super::error::{SnapshotError, SnapshotFormatError};
@@ -85,8 +84,7 @@ impl Snapshot {
     /// The file cannot be read, or as [`Snapshot::from_bytes`].
     pub fn load(path: &Path) -> Result<Self, SnapshotError> {
         let unreadable = |source| SnapshotError::Read { path: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        File::open(path).map_err(unreadable)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        let bytes = files::read(path, SIZE_LIMIT).map_err(unreadable)?;
         Self::from_bytes(&bytes).map_err(|source| SnapshotError::Format { path: path.to_owned(), source })
     }
 
@@ -117,15 +115,8 @@ pub fn can_save(path: &Path) -> Result<(), SnapshotError> {
     new_file(path).map(drop)
 }
 
-/// Creates an unnamed file in the folder of `path`.
 fn new_file(path: &Path) -> Result<tempfile::NamedTempFile, SnapshotError> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    // As in other programs, the user's umask decides who may read the file.
-    let made = tempfile::Builder::new()
-        .prefix(".framediff-")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder);
-    made.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
+    files::beside(path).map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
 /// The content of a file with a compressed payload.

@@ -8,14 +8,17 @@ mod parse;
 use std::path::Path;
 
 use framewalk::printable::clean;
+use model::json::Head;
 use model::run::known::KnownFailures;
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 pub use self::content::{Content, KnownCase, ReplayedCase, SavedReport};
-use self::parse::{content, read};
+pub use self::parse::LONGEST;
+use self::parse::{UnbuiltDocument, read};
 
 /// The `kind` and version of a document that holds several documents.
 const SEVERAL: &str = "framediff-reports";
@@ -23,16 +26,16 @@ const SEVERAL_VERSION: u32 = 1;
 
 /// Several documents in one.
 #[derive(Serialize, Deserialize)]
-struct Several {
+struct Several<T> {
     kind: String,
     version: u32,
-    reports: Vec<OneOfSeveral>,
+    reports: Vec<OneOfSeveral<T>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OneOfSeveral {
+struct OneOfSeveral<T> {
     file: String,
-    report: Value,
+    report: T,
 }
 
 /// A document, with the name of its file.
@@ -99,15 +102,16 @@ impl Saved {
     /// As [`Self::load`].
     pub fn load_all(path: &Path, known: &KnownFailures) -> Result<Vec<Self>, SavedError> {
         let (name, bytes) = read(path)?;
-        let value = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
-        if value.get("kind").and_then(Value::as_str) != Some(SEVERAL) {
+        let head = Head::of(&bytes).unwrap_or_default();
+        if head.kind().as_deref() != Some(SEVERAL) {
             let content = Content::parse(&name, &bytes, known)?;
             return Ok(vec![Self { name, content }]);
         }
-        let several: Several = content(&name, "several reports in one", SEVERAL_VERSION, value)?;
-        let one = |one: OneOfSeveral| {
+        let source = UnbuiltDocument { name: &name, bytes: &bytes, head: &head };
+        let several: Several<&RawValue> = source.content("several reports in one", SEVERAL_VERSION)?;
+        let one = |one: OneOfSeveral<&RawValue>| {
             let within = format!("{name}: {}", clean(&one.file));
-            let content = Content::parse(&within, one.report.to_string().as_bytes(), known)?;
+            let content = Content::parse(&within, one.report.get().as_bytes(), known)?;
             Ok(Self { name: clean(&one.file), content })
         };
         several.reports.into_iter().map(one).collect()

@@ -1,5 +1,7 @@
 //! Tests of the known failures.
 
+use std::fs;
+
 use super::*;
 use crate::invariants::{Death, Violation};
 use crate::run::fixtures;

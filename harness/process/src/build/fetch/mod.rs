@@ -38,14 +38,20 @@ const COMPLETE: &str = "debian-3.15";
 /// The interpreters in the complete folder.
 const PYTHONS: [&str; 2] = ["usr/bin/python3.15", "usr/bin/python3.15-dbg"];
 
-/// The interpreters fetched into `cache` earlier, release build first, or `None` if no fetch is complete.
+/// The interpreters fetched into `cache` earlier, release build first, or `None` if no fetch is complete or a file is
+/// damaged.
 #[must_use]
 pub fn fetched(cache: &Path) -> Option<Vec<PathBuf>> {
-    let root = cache.join(COMPLETE);
-    // The manifest is the last file written before the rename.
-    let complete = root.join(unpack::MANIFEST).is_file();
+    let root = complete_folder(cache);
+    let complete = unpack::check_complete(&root).is_some_and(|checked| checked.is_ok());
     let pythons: Vec<_> = PYTHONS.iter().map(|python| root.join(python)).collect();
     (complete && pythons.iter().all(|python| python.is_file())).then_some(pythons)
+}
+
+/// The folder of the fetched interpreters.
+#[must_use]
+pub fn complete_folder(cache: &Path) -> PathBuf {
+    cache.join(COMPLETE)
 }
 
 /// Fetches Debian's release and debug builds of 3.15 into `cache`, unless they are there, and returns both
@@ -89,6 +95,9 @@ fn locked(archive: &Archive, cache: &Path, progress: &mut dyn FetchProgress) -> 
         return Ok(pythons);
     }
 
+    if let Some(Err(damage)) = unpack::check_complete(&complete_folder(cache)) {
+        progress.step(&format!("The build fetched earlier is damaged ({damage}), so it is fetched again"));
+    }
     let fetching = cache.join("fetching");
     let apt = Apt::new(&fetching, archive)?;
     progress.step(&format!("Reading the package index of {}", archive.uri));

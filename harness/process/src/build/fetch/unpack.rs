@@ -1,5 +1,6 @@
 //! Turns checked packages into interpreters that run from the folder they are unpacked to.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +33,9 @@ struct Manifest {
     format: u32,
     archive: String,
     packages: Vec<Entry>,
+    /// The size of every regular file, in bytes. Empty in manifests of format 1.
+    #[serde(default)]
+    files: BTreeMap<PathBuf, u64>,
 }
 
 /// A package in the manifest.
@@ -73,10 +77,45 @@ pub(super) fn launchers(root: &Path) -> Result<(), FetchError> {
 /// Writes the manifest for the packages in `root`.
 pub(super) fn write_manifest(files: &[(&Package, PathBuf)], archive: &Archive, root: &Path) -> Result<(), FetchError> {
     let packages = files.iter().map(|(package, _)| entry(package)).collect();
-    let manifest = Manifest { format: 1, archive: archive.uri.clone(), packages };
     let path = root.join(MANIFEST);
+    let mut files = BTreeMap::new();
+    sizes(root, Path::new(""), &mut files).map_err(FetchError::folder(root))?;
+    let manifest = Manifest { format: 2, archive: archive.uri.clone(), packages, files };
     let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from);
     text.and_then(|text| fs::write(&path, text)).map_err(FetchError::folder(&path))
+}
+
+/// Collects the sizes of the regular files in `root` below `folder`.
+fn sizes(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, u64>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let (kind, path) = (entry.file_type()?, folder.join(entry.file_name()));
+        if kind.is_dir() {
+            sizes(root, &path, files)?;
+        } else if kind.is_file() {
+            files.insert(path, entry.metadata()?.len());
+        }
+    }
+    Ok(())
+}
+
+/// Checks a complete folder: `None` if it is not there, else what is wrong with it. Only sizes are compared, because this
+/// is done in every run.
+pub(super) fn check_complete(root: &Path) -> Option<Result<(), String>> {
+    let path = root.join(MANIFEST);
+    // The manifest is the last file written before the rename.
+    let bytes = fs::read(&path).ok()?;
+    let Ok(Manifest { files, .. }) = serde_json::from_slice(&bytes) else {
+        return Some(Err(format!("{} is damaged", path.display())));
+    };
+    let is_damaged = |(file, size): &(&PathBuf, &u64)| {
+        let there = fs::symlink_metadata(root.join(file));
+        !there.is_ok_and(|there| there.is_file() && there.len() == **size)
+    };
+    Some(match files.iter().find(is_damaged) {
+        Some((file, size)) => Err(format!("{} is gone, or has not its {size} bytes", root.join(file).display())),
+        None => Ok(()),
+    })
 }
 
 /// The version of a package in the complete folder `root`, or `None` if the folder is incomplete or lacks the package.
@@ -171,6 +210,28 @@ mod tests {
         fs::write(&file, "x").unwrap();
         assert!(matches!(check(&package, &file), Err(FetchError::Digest { .. })));
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn damage_in_a_complete_folder_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, file) = (folder.path(), folder.path().join("usr/lib/os.py"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "pass").unwrap();
+        assert_eq!(check_complete(root), None);
+        let archive = Archive { uri: String::new(), signed_by: None };
+        write_manifest(&[], &archive, root).unwrap();
+        assert_eq!(check_complete(root), Some(Ok(())));
+        let damaged = |name: &str| assert!(check_complete(root).unwrap().unwrap_err().contains(name));
+        fs::write(&file, "pas").unwrap();
+        damaged("os.py");
+        fs::remove_file(&file).unwrap();
+        damaged("os.py");
+        fs::write(root.join(MANIFEST), "{").unwrap();
+        damaged(MANIFEST);
+        // Folders of format 1 have no sizes.
+        fs::write(root.join(MANIFEST), r#"{"format": 1, "archive": "", "packages": []}"#).unwrap();
+        assert_eq!(check_complete(root), Some(Ok(())));
     }
 
     #[test]
