@@ -82,7 +82,8 @@ fn imports(workload: &Workload, line: i32) -> bool {
 }
 
 fn as_frame(frame: &ProfiledFrame) -> Frame {
-    let line = Some(frame.line).filter(|&line| line != 0);
+    // The collectors write 0 for a frame without a location. The unwinder gives -1 to an instruction without a line.
+    let line = Some(frame.line).filter(|line| ![0, -1].contains(line));
     Frame {
         function: frame.function.as_str().into(),
         file: frame.file.as_str().into(),
@@ -255,6 +256,7 @@ mod tests {
             (";other.py:f:1".into(), None),
             // Torn reads of the code object and of the instruction give such lines.
             (";w/workload.py:<module>:-3".into(), None),
+            (";w/workload.py:<module>:-1".into(), Some(StackVerdict::Legal)),
         ] {
             let seen = verdict(&workload, &text);
             match expected {

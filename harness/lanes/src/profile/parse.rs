@@ -32,7 +32,7 @@ pub(super) enum Unreadable {
 pub(super) struct ProfiledFrame {
     pub(super) file: String,
     pub(super) function: String,
-    /// 0 if the profiler knows no line. A torn read can give a negative one.
+    /// 0 or -1 if there is no line. A torn read can give any number.
     pub(super) line: i32,
 }
 
