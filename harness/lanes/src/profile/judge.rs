@@ -6,7 +6,7 @@ use framewalk::frame::{Frame, Location};
 use framewalk::printable::excerpt;
 use model::oracle::distribution::total_variation;
 use model::workload::Workload;
-use model::workload::grammar::WORKLOAD_FILE;
+use model::workload::grammar::{WORKLOAD_FILE, is_trampoline};
 
 use super::parse::{CountedStack, ProfiledFrame};
 
@@ -62,7 +62,7 @@ pub(super) fn judge(workload: &Workload, stack: &[ProfiledFrame]) -> StackVerdic
     if let [module, importing @ ..] = rest
         && (module.file.as_str(), module.function.as_str()) == (WORKLOAD_FILE, "<module>")
         && !importing.is_empty()
-        && importing.iter().all(|frame| frame.file == IMPORTING)
+        && importing.iter().all(|frame| frame.file == IMPORTING || is_trampoline(&as_frame(frame)))
         && imports(workload, module.line)
     {
         return StackVerdict::StartingUp;
@@ -247,6 +247,8 @@ mod tests {
             (";posixpath.py:realpath:460".into(), Some(StackVerdict::StartingUp)),
             (";<frozen posixpath>:realpath:460".into(), Some(StackVerdict::StartingUp)),
             (importing.clone(), Some(StackVerdict::StartingUp)),
+            // The interpreter's trampoline to the `__init__` of a module lock.
+            (format!("{importing};__init__:__init__:-1"), Some(StackVerdict::StartingUp)),
             (importing.replace(&format!("<module>:{import}"), "<module>:1000"), None),
             (format!(";<frozen posixpath>:realpath:460;{whole}"), None),
             (format!(";{whole};<GC>"), Some(StackVerdict::Legal)),
