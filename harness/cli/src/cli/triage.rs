@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use framewalk::printable::clean;
 use lanes::bundle::Bundle;
+use lanes::bundle::archive::file_name;
 use lanes::explore::search::Until;
 use lanes::explore::shrink::Budget;
 use model::invariants::Violation;
@@ -108,7 +109,13 @@ impl Found {
             Content::Case(case) => {
                 self.add_case(case.file.case.fingerprint.to_string(), *case.file);
             }
-            _ => self.add_report(&saved),
+            Content::Check(_)
+            | Content::Mutants(_)
+            | Content::Bench(_)
+            | Content::Searches(_)
+            | Content::Results(_)
+            | Content::Comparison(_)
+            | Content::Explanation(_) => self.add_report(&saved),
         }
     }
 
@@ -173,8 +180,7 @@ impl Found {
         output: &Path,
         interrupted: &'static AtomicBool,
     ) -> Result<PathBuf, Failure> {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let folder = output.join(fingerprint.chars().take(100).map(plain).collect::<String>());
+        let folder = output.join(file_name(fingerprint, fingerprint.as_bytes()));
         folder::for_results(&folder)?;
         // The bundle of a schedule does not say that it is one of those that are kept.
         let case = self.cases.get(fingerprint);

@@ -23,7 +23,7 @@ pub struct NightIssue<'a> {
     pub violation: Option<&'a Violation>,
     /// The case that replays it, as small as it could be made.
     pub case: Option<&'a str>,
-    /// The text of a Python file that shows it, or why there is none.
+    /// The text of a Python file that shows it, or why no such file could be made.
     pub reproducer: Result<&'a str, &'a str>,
 }
 

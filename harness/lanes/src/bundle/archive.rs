@@ -170,14 +170,20 @@ impl Bundle {
     /// It cannot be written.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, BundleError> {
         let bytes = self.to_bytes().map_err(|error| BundleError::damaged(folder, &error.to_string()))?;
-        let digest = model::digest::of_bytes(&bytes);
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let slug: String = self.about.fingerprint.chars().take(100).map(plain).collect();
-        let path = folder.join(format!("{slug}-{}.bundle", digest.get(..8).unwrap_or(&digest)));
+        let path = folder.join(file_name(&self.about.fingerprint, &bytes) + ".bundle");
         let system = |source| BundleError::System { action: "write", path: path.clone(), source };
         files::replace(&path, &bytes).map_err(system)?;
         Ok(path)
     }
+}
+
+/// The name of a file about a failure: its fingerprint, cut, and a digest that tells apart what would have one name.
+#[must_use]
+pub fn file_name(fingerprint: &str, content: &[u8]) -> String {
+    let digest = model::digest::of_bytes(content);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = fingerprint.chars().take(100).map(plain).collect();
+    format!("{name}-{}", digest.get(..8).unwrap_or(&digest))
 }
 
 impl BundleError {

@@ -52,8 +52,8 @@ pub fn at_rest(plan: &RigPlan) -> RigPlan {
     RigPlan { movement: movement(Mode::GatedRounds), tearing: false, still: AccessKind::ALL.into(), ..plan.clone() }
 }
 
-/// Searches for a schedule on which `changed` fails and `base` does not. If there is none, any schedule on which their
-/// caches answer differently is returned.
+/// Searches for a schedule on which `changed` fails and `base` does not. Falls back to a schedule on which their caches
+/// answer differently.
 ///
 /// # Errors
 /// As [`Rig::launch`] and [`Rig::run`].

@@ -111,7 +111,7 @@ impl Profiling<'_> {
         Ok(self.unless(name, why).then_some(run))
     }
 
-    /// Adds a finding if there is one. Returns whether there is none.
+    /// Adds the finding, if any. Returns whether nothing was found.
     fn unless(&mut self, name: &str, found: Option<(Verdict, String)>) -> bool {
         let is_right = found.is_none();
         self.outcome.findings.extend(found.map(|(verdict, what)| Finding::new(verdict, format!("{name}: {what}"))));
