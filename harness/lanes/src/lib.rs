@@ -12,6 +12,7 @@ pub mod drivers;
 mod expected;
 #[cfg(target_arch = "x86_64")]
 pub mod explore;
+pub mod findings;
 mod leaf;
 mod listing;
 pub mod live;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod digest;
 pub mod files;
+pub mod findings;
 pub mod history;
 pub mod invariants;
 pub mod jit_mode;

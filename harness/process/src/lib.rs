@@ -15,6 +15,7 @@ pub mod own_stops;
 mod pipe;
 pub mod profiling;
 pub mod program;
+pub mod python_run;
 pub mod run_folder;
 pub mod runtime;
 pub mod script;

@@ -1,22 +1,17 @@
 //! CPython's shipped sampling profiler, `python -m profiling.sampling`, run as a user calls it.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
-use std::{env, io};
 
 use model::workload::grammar::WORKLOAD_FILE;
 use thiserror::Error;
 
 use crate::build::BuildVariant;
-use crate::build::run::{RunError, run_with_input};
-use crate::deadline::CalledOff;
 use crate::gate::GO;
-use crate::own_stops;
-
-/// How much of each output stream is kept, in bytes. The profiler prints a few lines; `replay` prints its progress.
-const OUTPUT: u64 = 4 << 20;
+use crate::python_run::{PythonRun, PythonRunError, run_python};
 
 /// The file that is the standard input of profiler and program. The program waits for its byte.
 const INPUT: &str = "input";
@@ -37,22 +32,6 @@ pub enum ProfilingError {
         /// The error of the system.
         source: io::Error,
     },
-    /// The interpreter could not be started.
-    #[error("cannot start {}: {source}", python.display())]
-    Start {
-        /// The interpreter.
-        python: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The profiler did not end. It was killed together with its target.
-    #[error("`{command}` had not ended after {seconds} s and was killed")]
-    Hangs {
-        /// The command, from `profiling.sampling` on.
-        command: String,
-        /// How long it ran, in seconds.
-        seconds: u64,
-    },
     /// The system or the build does not let the profiler work.
     #[error("the profiler cannot be used: {said}: {next}")]
     Refused {
@@ -61,20 +40,9 @@ pub enum ProfilingError {
         /// What to do about it.
         next: &'static str,
     },
-    /// The user interrupted the run, or its budget is spent. The profiler was killed together with its target.
+    /// The interpreter could not be started, or did not end.
     #[error(transparent)]
-    CalledOff(#[from] CalledOff),
-}
-
-/// What the profiler left when it ended by itself.
-#[derive(Clone, Debug)]
-pub struct ProfilerRun {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// What it and its target wrote to standard output.
-    pub stdout: String,
-    /// What they wrote to standard error.
-    pub stderr: String,
+    Python(#[from] PythonRunError),
 }
 
 /// The profiler of a build, in a folder with a free-running program.
@@ -102,7 +70,7 @@ impl<'a> ShippedProfiler<'a> {
     ///
     /// # Errors
     /// It cannot be started or does not end, or the run is over.
-    pub fn run(&self, arguments: &[&str], patience: Duration) -> Result<ProfilerRun, ProfilingError> {
+    pub fn run(&self, arguments: &[&str], patience: Duration) -> Result<PythonRun, ProfilingError> {
         self.python(&[&["-m", "profiling.sampling"], arguments].concat(), patience)
     }
 
@@ -110,7 +78,7 @@ impl<'a> ShippedProfiler<'a> {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn tables(&self, file: &str, patience: Duration) -> Result<ProfilerRun, ProfilingError> {
+    pub fn tables(&self, file: &str, patience: Duration) -> Result<PythonRun, ProfilingError> {
         self.python(&["-c", TABLES, file], patience)
     }
 
@@ -132,35 +100,9 @@ impl<'a> ShippedProfiler<'a> {
         fs::write(&path, content).map_err(|source| ProfilingError::File { path, source })
     }
 
-    fn python(&self, arguments: &[&str], patience: Duration) -> Result<ProfilerRun, ProfilingError> {
-        let build = &self.variant.build;
+    fn python(&self, arguments: &[&str], patience: Duration) -> Result<PythonRun, ProfilingError> {
         let input = self.folder.join(INPUT);
         let file = File::open(&input).map_err(|source| ProfilingError::File { path: input, source })?;
-        // The command's folder is another one, so a relative path would be searched there.
-        let mut command = self.variant.command_at(&std::path::absolute(&build.python).unwrap_or(build.python.clone()));
-        let (jit, _) = self.variant.jit.variable();
-        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
-            if name != jit {
-                command.env_remove(name);
-            }
-        }
-        // The locale decides how the profiler writes numbers.
-        command.env("LC_ALL", "C").env("PYTHONUTF8", "1").env("NO_COLOR", "1");
-        // The profiler starts its target without these arguments, as it does for every user.
-        command.args(&build.arguments).args(arguments).current_dir(self.folder).stdin(Stdio::from(file));
-        let mark = own_stops::marker(self.folder);
-        command.env(mark.name, mark.value);
-        let output = run_with_input(&mut command, patience, OUTPUT).map_err(|error| match error {
-            RunError::Start(source) | RunError::Wait(source) => {
-                ProfilingError::Start { python: build.python.clone(), source }
-            }
-            RunError::Deadline => {
-                let command = arguments.iter().copied().skip(1).collect::<Vec<_>>().join(" ");
-                ProfilingError::Hangs { command, seconds: patience.as_secs() }
-            }
-            RunError::CalledOff(why) => why.into(),
-        })?;
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok(ProfilerRun { status: output.status, stdout, stderr })
+        Ok(run_python(self.variant, arguments, self.folder, Stdio::from(file), patience)?)
     }
 }

@@ -13,6 +13,7 @@ use crate::cli::check_arguments::Check;
 use crate::cli::compare::Compare;
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
+use crate::cli::findings::Findings;
 use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::profile_arguments::ProfileArguments;
@@ -116,6 +117,9 @@ pub enum Verb {
     Bench(Box<Bench>),
     /// Judge what comes out of CPython's shipped profiler, `python -m profiling.sampling`
     Profile(Box<ProfileArguments>),
+    /// Run the reproducers of known faults: which of them does a build have?
+    #[command(after_long_help = exit::HELP)]
+    Findings(Findings),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print the man page, or write those of all verbs

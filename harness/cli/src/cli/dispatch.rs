@@ -11,8 +11,8 @@ use crate::cli::exit::Ending;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::{
-    attach, bench, builds, check, compare, emit_unittest, interrupt, merge, profile, prove, replays, report, shells,
-    snapshots, threads,
+    attach, bench, builds, check, compare, emit_unittest, findings, interrupt, merge, profile, prove, replays, report,
+    shells, snapshots, threads,
 };
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants, reproducers, triage};
@@ -81,6 +81,7 @@ fn run(cli: Cli) -> Result<Ending, Failure> {
         }
         Verb::Bench(arguments) => bench::bench(&arguments, &INTERRUPTED),
         Verb::Profile(arguments) => profile::profile_builds(&arguments, &INTERRUPTED),
+        Verb::Findings(arguments) => findings::findings(&arguments, &INTERRUPTED),
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
         Verb::Merge(arguments) => merge::merge(&arguments),
         Verb::Compare(arguments) => compare::compare(&arguments),

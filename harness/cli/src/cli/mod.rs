@@ -24,6 +24,7 @@ pub mod exit;
 mod explanation;
 #[cfg(target_arch = "x86_64")]
 mod explore;
+pub mod findings;
 mod folder;
 mod interrupt;
 pub mod merge;

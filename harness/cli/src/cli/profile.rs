@@ -13,6 +13,7 @@ use process::build::BuildVariant;
 use process::deadline::BoundedRun;
 use process::guard::RunGuard;
 use process::profiling::ProfilingError;
+use process::python_run::PythonRunError;
 use process::run_folder::RunFolder;
 
 use crate::cli::exit::Ending;
@@ -77,11 +78,13 @@ fn one(
     };
     match profile(&plan, doing) {
         Ok(outcome) => Ok((outcome.verdict(), outcome.short(), outcome.text())),
-        Err(why @ (ProfilingError::Hangs { .. } | ProfilingError::CalledOff(_))) => {
+        Err(ProfilingError::Python(why @ (PythonRunError::Hangs { .. } | PythonRunError::CalledOff(_)))) => {
             Ok((Verdict::Inconclusive, why.to_string(), String::new()))
         }
-        Err(why @ (ProfilingError::File { .. } | ProfilingError::Start { .. } | ProfilingError::Refused { .. })) => {
-            Err(format!("{}: {why}", row.name).into())
-        }
+        Err(
+            why @ (ProfilingError::Python(PythonRunError::Start { .. })
+            | ProfilingError::File { .. }
+            | ProfilingError::Refused { .. }),
+        ) => Err(format!("{}: {why}", row.name).into()),
     }
 }

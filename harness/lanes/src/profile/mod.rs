@@ -14,7 +14,8 @@ use std::time::Duration;
 use model::run::verdict::Verdict;
 use model::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
 use process::build::BuildVariant;
-use process::profiling::{ProfilerRun, ProfilingError, ShippedProfiler};
+use process::profiling::{ProfilingError, ShippedProfiler};
+use process::python_run::PythonRun;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -105,7 +106,7 @@ struct Profiling<'a> {
 
 impl Profiling<'_> {
     /// Runs the profiler. Returns `None`, with a finding, if it did not end as it should.
-    fn run(&mut self, name: &str, arguments: &[&str]) -> Result<Option<ProfilerRun>, ProfilingError> {
+    fn run(&mut self, name: &str, arguments: &[&str]) -> Result<Option<PythonRun>, ProfilingError> {
         let run = self.profiler.run(arguments, PATIENCE + Duration::from_secs(self.plan.seconds))?;
         let why = outcome::wrong_end(&run)?;
         Ok(self.unless(name, why).then_some(run))
@@ -195,7 +196,7 @@ impl Profiling<'_> {
     }
 
     /// The replayed stacks are judged like those of any other run.
-    fn replayed(&mut self, text: &str, run: &ProfilerRun) -> Option<FrameTotals> {
+    fn replayed(&mut self, text: &str, run: &PythonRun) -> Option<FrameTotals> {
         let name = Format::Collapsed.name();
         let stacks = self.read(name, collapsed(text))?;
         let count: u64 = stacks.iter().map(|(_, count)| count).sum();

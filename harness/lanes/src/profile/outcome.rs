@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use framewalk::printable::{excerpt, last_words};
 use model::run::verdict::Verdict;
-use process::profiling::{ProfilerRun, ProfilingError};
+use process::profiling::ProfilingError;
+use process::python_run::PythonRun;
 
 use super::Sampling;
 use super::judge::JudgedStacks;
@@ -179,7 +180,7 @@ const TRACEBACK: &str = "Traceback (most recent call last)";
 ///
 /// # Errors
 /// The system, not the profiler, is the reason.
-pub(super) fn wrong_end(run: &ProfilerRun) -> Result<Option<(Verdict, String)>, ProfilingError> {
+pub(super) fn wrong_end(run: &PythonRun) -> Result<Option<(Verdict, String)>, ProfilingError> {
     let traceback = run.stderr.contains(TRACEBACK);
     if run.status.success() && !traceback {
         return Ok(None);
@@ -193,7 +194,7 @@ pub(super) fn wrong_end(run: &ProfilerRun) -> Result<Option<(Verdict, String)>, 
 }
 
 /// What is wrong with how a damaged recording was refused.
-pub(super) fn wrong_refusal(run: &ProfilerRun) -> Option<(Verdict, String)> {
+pub(super) fn wrong_refusal(run: &PythonRun) -> Option<(Verdict, String)> {
     let words = || last_words(&run.stderr);
     let wrong = if run.stderr.contains(TRACEBACK) {
         format!("it ends with a traceback: {}", words())
@@ -276,8 +277,8 @@ mod tests {
         assert_eq!(ProfileOutcome::default().verdict(), Inconclusive, "nothing ran");
     }
 
-    fn ended(code: i32, stderr: &str) -> ProfilerRun {
-        ProfilerRun { status: ExitStatus::from_raw(code << 8), stdout: String::new(), stderr: stderr.into() }
+    fn ended(code: i32, stderr: &str) -> PythonRun {
+        PythonRun { status: ExitStatus::from_raw(code << 8), stdout: String::new(), stderr: stderr.into() }
     }
 
     #[test]
@@ -301,7 +302,7 @@ mod tests {
         for (code, stderr) in [(0, ""), (1, ""), (1, "Traceback (most recent call last):\nKeyError: 3")] {
             assert!(wrong_refusal(&ended(code, stderr)).is_some(), "{code} {stderr}");
         }
-        let crashed = ProfilerRun { status: ExitStatus::from_raw(11), ..ended(0, "") };
+        let crashed = PythonRun { status: ExitStatus::from_raw(11), ..ended(0, "") };
         assert!(wrong_refusal(&crashed).is_some());
         assert_eq!(damages(&[1, 2, 3, 4]).map(|(_, bytes)| bytes.len()), [0, 2, 3]);
     }

@@ -63,6 +63,29 @@ pub enum Confirmation {
     NotConfirmed,
 }
 
+impl Confirmation {
+    /// Whether a build of `version` has what was seen in `seen_in` and is gone since `gone_since`. `None`: as far as is
+    /// known, it has not.
+    #[must_use]
+    pub(crate) fn on(
+        seen_in: &[PythonVersion],
+        gone_since: Option<&PythonVersion>,
+        version: &str,
+        same_protocol: bool,
+    ) -> Option<Self> {
+        let version = PythonVersion::try_from(version.to_owned()).ok()?;
+        if gone_since.is_some_and(|gone| gone.order() <= version.order()) {
+            return None;
+        }
+        let seen = || seen_in.iter().map(PythonVersion::order);
+        let is_between = seen().any(|seen| seen <= version.order()) && seen().any(|seen| version.order() <= seen);
+        if is_between && version.is_release() {
+            return Some(Self::Seen);
+        }
+        same_protocol.then_some(Self::NotConfirmed)
+    }
+}
+
 /// An entry that describes a failure of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownMatch<'a> {
@@ -83,16 +106,7 @@ impl KnownFailure {
     /// `same_protocol` says whether the build has the protocol of the builds on which the failure was seen.
     #[must_use]
     pub fn applies_to(&self, version: &str, same_protocol: bool) -> Option<Confirmation> {
-        let version = PythonVersion::try_from(version.to_owned()).ok()?;
-        if self.gone_since.as_ref().is_some_and(|gone| gone.order() <= version.order()) {
-            return None;
-        }
-        let seen = || self.seen_in.iter().map(PythonVersion::order);
-        let is_between = seen().any(|seen| seen <= version.order()) && seen().any(|seen| version.order() <= seen);
-        if is_between && version.is_release() {
-            return Some(Confirmation::Seen);
-        }
-        same_protocol.then_some(Confirmation::NotConfirmed)
+        Confirmation::on(&self.seen_in, self.gone_since.as_ref(), version, same_protocol)
     }
 
     /// The versions in words, for reports.
