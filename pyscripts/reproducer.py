@@ -10,11 +10,7 @@ Exit status:
 @@ORIGIN@@
 """
 
-import os
-import subprocess
-import sys
-import tempfile
-import time
+@@IMPORTS@@
 
 # The schedule: before sample N, the target passes GATES[N] gates. None: target and unwinder run freely.
 GATES = @@GATES@@
@@ -155,7 +151,7 @@ class Target:
 class Sampler:
     """CPython's own unwinder, on one process."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, cache=CACHE):
         try:
             from _remote_debugging import RemoteUnwinder
         except ImportError as error:
@@ -164,7 +160,7 @@ class Sampler:
             give_up("the RemoteUnwinder of this CPython has no frame cache: it needs 3.15")
         try:
             self.unwinder = RemoteUnwinder(
-                pid, all_threads=True, cache_frames=CACHE, stats=True, native=False, gc=False
+                pid, all_threads=True, cache_frames=cache, stats=True, native=False, gc=False
             )
         except (OSError, RuntimeError) as error:
             give_up(f"RemoteUnwinder refuses process {pid}: {error}; may this process trace its children?")
@@ -222,14 +218,31 @@ def tell(stack, fault, growth, sample, expected=None):
         print(f"cache: {answer(growth)}, frames from the cache {growth[3]}, read from memory {growth[4]}")
 
 
-def stepped(target, grammar):
-    """The target does not move during a sample. Between samples it moves from gate to gate."""
+def warm_up(target):
+    """Passes gates until code no longer changes and a round begins; the context."""
     context = target.gate()
     passed = 0
     while passed < WARM_UP or context != ROUND:
         target.go()
         context = target.gate()
         passed += 1
+    return context
+
+
+def misplaced(grammar, stack, context):
+    """Where a stack differs from the one that the program has in a context, and why that is wrong."""
+    there = [frame for frame in grammar.path(context) if frame[0] != "__init__"]
+    seen = [frame for frame in stack if frame[0] != "__init__"]
+    pairs = list(zip(seen, there))
+    differs = next((n for n, (one, other) in enumerate(pairs) if not fits(one, other)), len(pairs))
+    if differs == len(pairs) and len(seen) == len(there):
+        return None
+    return differs, "the program was somewhere else"
+
+
+def stepped(target, grammar):
+    """The target does not move during a sample. Between samples it moves from gate to gate."""
+    context = warm_up(target)
     samplers = {name: Sampler(target.process.pid) for name in AT_START}
     rejected = 0
     for sample, (gates, (happenings, name)) in enumerate(zip(GATES, TURNS)):
@@ -250,12 +263,7 @@ def stepped(target, grammar):
             expected = None
             if context != ROUND:
                 expected = grammar.path(context)
-                there = [frame for frame in expected if frame[0] != "__init__"]
-                seen = [frame for frame in stack if frame[0] != "__init__"]
-                pairs = list(zip(seen, there))
-                differs = next((n for n, (one, other) in enumerate(pairs) if not fits(one, other)), len(pairs))
-                if fault is None and (differs < len(pairs) or len(seen) != len(there)):
-                    fault = differs, "the program was somewhere else"
+                fault = fault or misplaced(grammar, stack, context)
             if fault is not None:
                 tell(stack, fault, growth, sample, expected)
                 return True
@@ -290,7 +298,7 @@ def live(target, grammar):
     if others:
         print(f"({others} impossible stacks of samples that were no {ANSWER}: another fault)")
     return False
-
+@@STEPPER@@
 
 def main():
     version = "%d.%d.%d" % sys.version_info[:3]
@@ -301,11 +309,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         target = Target(folder)
         try:
-            seen = (live if GATES is None else stepped)(target, Grammar())
+            seen = @@RUN@@(target, Grammar())
         finally:
             target.end()
     sys.exit(1 if seen else 0)
 
 
 if __name__ == "__main__":
-    main()
+    @@ENTRY@@

@@ -45,6 +45,9 @@ pub mod programs {}
 #[doc = include_str!("../guide/profile.md")]
 pub mod profile {}
 
+#[doc = include_str!("../guide/findings.md")]
+pub mod findings {}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};

@@ -55,4 +55,6 @@
 
 pub mod cli;
 pub mod guide;
+#[cfg(test)]
+mod guide_of_findings;
 pub mod report;

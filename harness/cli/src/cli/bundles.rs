@@ -27,7 +27,7 @@ use crate::cli::explanation::explanation;
 use crate::cli::output::{Failure, tell};
 use crate::cli::shared_arguments::BuildSource;
 use crate::report::human;
-use crate::report::reproducer::{Duty, reproducer as python_file};
+use crate::report::reproducer::{Duty, FileMoves, reproducer as python_file};
 use crate::report::text::Look;
 
 /// Number of stops in the snapshot of a bundle.
@@ -118,7 +118,7 @@ pub(super) fn of_stepped(
         measured: None,
         warm_up: RigPlan::new(&row.build, file.case.walker).warm_up,
     };
-    Ok(match python_file(file, &[], duty) {
+    Ok(match python_file(file, &[], FileMoves::of(&file.case), duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),
         // Without this file, `replay` still shows the failure.
         Err(_) => bundle,

@@ -34,11 +34,13 @@ use crate::cli::opened::{Opened, open};
 use crate::cli::output::{Failure, print, tell, write};
 use crate::cli::shared_arguments::BuildSource;
 use crate::cli::stepped_arguments::{OneCase, Reproducer};
-use crate::report::reproducer::{Duty, NoReproducer, deed, is_deterministic, reproducer as python_file};
+use crate::report::reproducer::{Duty, FileMoves, NoReproducer, deed, reproducer as python_file};
 use crate::report::shell::quote;
 
 /// Without a base, a schedule that fails could show another failure.
 const NO_BASE: &str = "there is no base to compare with, another build of the same version: name one with --baseline";
+/// How often a file must show the failure if there is no base.
+const WITHOUT_BASE: u32 = 3;
 /// Two unwinders that take turns.
 const TWO: &str = "a+b";
 
@@ -175,12 +177,10 @@ fn tried_families(first: Family) -> Vec<Family> {
 /// The case from gate to gate, if it fails there, too. Otherwise the case as it is.
 fn of_case(file: &SteppedFile, plan: &RigPlan, until: Until<'_>) -> Result<SteppedFile, Failure> {
     let mut file = file.clone();
-    if !file.case.schedule.moves_inside_samples() && !is_deterministic(&file.case) {
+    if !file.case.schedule.moves_inside_samples() && FileMoves::of(&file.case) != FileMoves::AtRest {
         match from_gate_to_gate(plan, &file.case, until)? {
             Some(gated) => file.case = gated,
-            None => {
-                tell("note: the failure was not found with moves from gate to gate, so target and profiler run freely")
-            }
+            None => tell("note: the failure was not found with moves from gate to gate"),
         }
     }
     Ok(file)
@@ -338,12 +338,23 @@ fn draft(builds: &Builds, found: BuildDifference) -> Result<Draft, Failure> {
     Ok(Draft { file: SteppedFile { note: String::new(), case }, answers })
 }
 
-/// Writes a file and runs it on both builds. A file that does not tell them apart is removed.
+/// Writes a file and runs it on both builds: one that takes the same steps every time, or else one that runs freely. A
+/// file that does not tell the builds apart is removed.
 fn tried(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft) -> Result<Made, Failure> {
+    let moves = FileMoves::of(&draft.file.case);
+    match tried_with(wanted, builds, draft, moves)? {
+        Made::Not(why) if moves == FileMoves::Stepped => {
+            tell(&format!("note: {why}; target and profiler run freely now"));
+            tried_with(wanted, builds, draft, FileMoves::Live)
+        }
+        made @ (Made::Written(_) | Made::Not(_)) => Ok(made),
+    }
+}
+
+fn tried_with(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft, moves: FileMoves) -> Result<Made, Failure> {
     let output = wanted.output;
-    let deterministic = is_deterministic(&draft.file.case);
     let mut duty = Duty { limit: wanted.limit, measured: None, warm_up: builds.plan.warm_up };
-    match python_file(&draft.file, &draft.answers, duty) {
+    match python_file(&draft.file, &draft.answers, moves, duty) {
         Ok(text) => write(output, &text)?,
         Err(why @ (NoReproducer::OwnWalker { .. } | NoReproducer::Case(_))) => return Err(why.into()),
         Err(why @ (NoReproducer::Legal | NoReproducer::Rejected | NoReproducer::Cast)) => {
@@ -354,23 +365,28 @@ fn tried(wanted: &Wanted<'_>, builds: &Builds, draft: &Draft) -> Result<Made, Fa
         fs::remove_file(output)?;
         Ok(Made::Not(why))
     };
+    let kind = moves.describe();
     let changed = trial(&builds.changed, output)?;
-    if !changed.shown {
-        return removed(format!("a file did not show the failure in {}", seconds(changed.time)));
+    // Without a base, luck is excluded by more runs.
+    let again = if builds.base.is_none() && moves != FileMoves::Live { WITHOUT_BASE - 1 } else { 0 };
+    let shown =
+        changed.shown && (0..again).map(|_| trial(&builds.changed, output)).all(|one| one.is_ok_and(|one| one.shown));
+    if !shown {
+        return removed(format!("a file ({kind}) did not show the failure in {}", seconds(changed.time)));
     }
-    if !deterministic {
+    if moves == FileMoves::Live {
         // The file states how long it takes, so the time is measured.
         duty.measured = Some(changed.time);
-        write(output, &python_file(&draft.file, &draft.answers, duty)?)?;
+        write(output, &python_file(&draft.file, &draft.answers, moves, duty)?)?;
     }
-    let kind = if deterministic { "deterministic" } else { "target and profiler run freely" };
     let on = |row: &BuildVariant| clean(&row.build.python.display().to_string());
     let of_base = match &builds.base {
+        None if again > 0 => format!("it was seen {WITHOUT_BASE} of {WITHOUT_BASE} times; {NO_BASE}"),
         None => NO_BASE.to_owned(),
         Some(base) => {
             let of_base = trial(base, output)?;
             if of_base.shown {
-                return removed(format!("the base {} shows the same with a file in which {kind}", on(base)));
+                return removed(format!("the base {} shows the same with a file ({kind})", on(base)));
             }
             format!("{}, the base: passes, in {}", on(base), seconds(of_base.time))
         }

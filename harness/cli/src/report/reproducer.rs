@@ -1,8 +1,9 @@
 //! Writes a failure of the stepped lane as one Python file that needs nothing but the affected CPython.
 //!
-//! If the target does not move during any sample, only from gate to gate between samples, the file repeats the same
-//! steps and is deterministic. Otherwise only this project's rig can reproduce the moves. The file then lets target
-//! and unwinder run freely and looks for a stack that the program can never have.
+//! If the target does not move during any sample, only from gate to gate between samples, the file needs nothing else.
+//! If it moves inside a sample, the file has a small stepper, which traces the unwinder and, for moves from store to
+//! store, the target. Both take the same steps every time. As a last resort the file lets target and unwinder run freely
+//! and looks for a stack that the program can never have.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use model::invariants::SampleFault;
 use model::schedule::Point;
 use model::schedule::cast::SampleTurn;
 use model::schedule::fingerprint::CacheAnswer;
-use model::workload::{Mode, generate};
+use model::workload::{Mode, Workload, generate};
 use sim::case::file::SteppedFile;
 use sim::case::stepped::{BadStepped, SteppedCase, WorkloadIdentity};
 use thiserror::Error;
@@ -21,6 +22,8 @@ use crate::report::python::{boolean, contexts, functions, list, program, string}
 
 /// The Python code around the data.
 const TEMPLATE: &str = include_str!("../../pyscripts/reproducer.py");
+/// What it takes to move the target inside samples.
+const STEPPER: &str = include_str!("../../pyscripts/reproducer_stepper.py");
 
 /// Why no such file can be written for a case.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -45,10 +48,10 @@ pub enum NoReproducer {
     /// The walker returned no stack, so there is nothing to compare with the program.
     #[error("the walker returned no stack, and a reproducer file compares stacks: only `framediff replay` can show it")]
     Rejected,
-    /// The case needs several unwinders, or one that is made anew, and a target that moves during samples.
+    /// The case needs several unwinders, or one that is made anew, and target and unwinder would run freely.
     #[error(
-        "the case needs several unwinders, or a newly created one, and a target that moves during their samples: only \
-         `framediff replay` can show it"
+        "the case needs several unwinders, or a newly created one, which do not run freely: only `framediff replay` can \
+         show it"
     )]
     Cast,
     /// The program cannot be generated again.
@@ -67,10 +70,37 @@ pub struct Duty {
     pub warm_up: usize,
 }
 
-/// Whether the file for this case takes the same steps every time.
-#[must_use]
-pub fn is_deterministic(case: &SteppedCase) -> bool {
-    case.workload.mode == Mode::GatedRounds && !case.schedule.moves_inside_samples()
+/// How target and unwinder are interleaved in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileMoves {
+    /// The target moves from gate to gate, between samples only.
+    AtRest,
+    /// It moves where the schedule says, also inside samples.
+    Stepped,
+    /// Both run freely.
+    Live,
+}
+
+impl FileMoves {
+    /// The simplest way to take the same steps every time, if there is one.
+    #[must_use]
+    pub fn of(case: &SteppedCase) -> Self {
+        match case.workload.mode {
+            _ if case.tearing => Self::Live,
+            Mode::GatedRounds if !case.schedule.moves_inside_samples() => Self::AtRest,
+            Mode::GatedRounds | Mode::Rounds | Mode::Gated | Mode::Free => Self::Stepped,
+        }
+    }
+
+    /// In words, for a note about a file.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::AtRest => "deterministic",
+            Self::Stepped => "deterministic, step by step",
+            Self::Live => "target and profiler run freely",
+        }
+    }
 }
 
 /// The text of the Python file that reproduces a case. `answers` are those that the cache must give, a sample each; if
@@ -78,29 +108,74 @@ pub fn is_deterministic(case: &SteppedCase) -> bool {
 ///
 /// # Errors
 /// See [`NoReproducer`].
-pub fn reproducer(file: &SteppedFile, answers: &[CacheAnswer], duty: Duty) -> Result<String, NoReproducer> {
+pub fn reproducer(
+    file: &SteppedFile,
+    answers: &[CacheAnswer],
+    moves: FileMoves,
+    duty: Duty,
+) -> Result<String, NoReproducer> {
     let case = &file.case;
     let protocol_is_cpythons = case.walker.is_cpythons() || case.walker.has_cpythons_protocol();
     if !protocol_is_cpythons || !case.weakenings.is_empty() {
         return Err(NoReproducer::OwnWalker { walker: case.walker, weakened: !case.weakenings.is_empty() });
     }
-    let deterministic = is_deterministic(case);
     if case.fingerprint.fault == SampleFault::Rejected {
         return Err(NoReproducer::Rejected);
     }
-    if !deterministic && case.fingerprint.fault == SampleFault::Stale {
+    let live = moves == FileMoves::Live;
+    if live && case.fingerprint.fault == SampleFault::Stale {
         return Err(NoReproducer::Legal);
     }
-    if !deterministic && !case.cast.is_alone() {
+    if live && !case.cast.is_alone() {
         return Err(NoReproducer::Cast);
     }
     let stepped = case.workload.generate()?;
-    let workload =
-        if deterministic { stepped } else { generate(stepped.family, Mode::Free, &stepped.parameters, stepped.seed) };
-    let gates = deterministic.then(|| {
+    let workload = if live { generate(stepped.family, Mode::Free, &stepped.parameters, stepped.seed) } else { stepped };
+    let step = match moves {
+        FileMoves::AtRest | FileMoves::Live => None,
+        FileMoves::Stepped if case.workload.mode == Mode::GatedRounds => Some("gate"),
+        FileMoves::Stepped => Some(if case.loads { "load" } else { "store" }),
+    };
+    Ok(filled(file, answers, &workload, moves, step, duty))
+}
+
+/// The modules that a file needs, with a stepper or without.
+fn imports(steps: bool) -> String {
+    let all = ["ctypes", "json", "os", "signal", "struct", "subprocess", "sys", "tempfile", "time"];
+    let of_stepper = ["ctypes", "json", "signal", "struct"];
+    let needed = all.iter().filter(|module| steps || !of_stepper.contains(module));
+    needed.map(|module| format!("import {module}")).collect::<Vec<_>>().join("\n")
+}
+
+/// The stepper with the schedule.
+fn stepper(case: &SteppedCase, step: &str) -> String {
+    let moves = case.schedule.moves.iter();
+    let moves = moves.map(|one| format!("({}, {}): {}", one.at.sample, one.at.access, one.steps));
+    let schedule = format!("{{{}}}", moves.collect::<Vec<_>>().join(", "));
+    let text = STEPPER.trim_end().replacen("@@SCHEDULE@@", &schedule, 1);
+    text.replacen("@@STEP@@", &string(step), 1)
+}
+
+fn filled(
+    file: &SteppedFile,
+    answers: &[CacheAnswer],
+    workload: &Workload,
+    moves: FileMoves,
+    step: Option<&str>,
+    duty: Duty,
+) -> String {
+    let case = &file.case;
+    let at_rest = moves == FileMoves::AtRest;
+    let gates = at_rest.then(|| {
         let gates = (0..case.samples).map(|sample| case.schedule.steps(Point { sample, access: 0, word: 0 }));
         list(gates.map(|gates| gates.to_string()))
     });
+    let run = match moves {
+        FileMoves::AtRest => "stepped",
+        FileMoves::Stepped => "moving",
+        FileMoves::Live => "live",
+    };
+    let entry = "if sys.argv[1:2] == [\"sampler\"]:\n        serve(int(sys.argv[2]))\n    else:\n        main()";
     let answer = match case.fingerprint.answer {
         CacheAnswer::FullHit | CacheAnswer::PartialHit | CacheAnswer::Miss if case.walker.is_cached() => {
             string(case.fingerprint.answer.name())
@@ -110,11 +185,15 @@ pub fn reproducer(file: &SteppedFile, answers: &[CacheAnswer], duty: Duty) -> Re
     let mut text = TEMPLATE.to_owned();
     for (name, value) in [
         ("TITLE", title(case, answers)),
-        ("ABOUT", about(deterministic, duty)),
+        ("IMPORTS", imports(step.is_some())),
+        ("ABOUT", about(moves, duty)),
         ("ORIGIN", origin(file, answers)),
         ("GATES", gates.unwrap_or_else(|| "None".to_owned())),
         ("AT_START", list(case.cast.at_start().iter().map(|actor| string(&actor.to_string())))),
-        ("TURNS", list((0..case.samples).filter(|_| deterministic).map(|sample| turn(&case.cast.turn(sample))))),
+        (
+            "TURNS",
+            list((0..case.samples).filter(|_| moves != FileMoves::Live).map(|sample| turn(&case.cast.turn(sample)))),
+        ),
         ("WARM_UP", duty.warm_up.to_string()),
         ("LIMIT", duty.limit.as_secs().max(1).to_string()),
         ("CACHE", boolean(case.walker.is_cached()).to_owned()),
@@ -129,7 +208,10 @@ pub fn reproducer(file: &SteppedFile, answers: &[CacheAnswer], duty: Duty) -> Re
         ),
         ("JIT", if case.build.jit { "True" } else { "None" }.to_owned()),
         ("VERSION", string(&case.build.version)),
-        ("EXPECTED", string(&expected(deterministic, duty))),
+        ("EXPECTED", string(&expected(moves, duty))),
+        ("STEPPER", step.map(|step| stepper(case, step)).unwrap_or_default()),
+        ("RUN", run.to_owned()),
+        ("ENTRY", if step.is_some() { entry } else { "main()" }.to_owned()),
         ("FUNCTIONS", functions(&workload.grammar)),
         ("CONTEXTS", contexts(&workload.grammar)),
         // Last, because the program's text must not be searched for placeholders.
@@ -137,7 +219,7 @@ pub fn reproducer(file: &SteppedFile, answers: &[CacheAnswer], duty: Duty) -> Re
     ] {
         text = text.replacen(&format!("@@{name}@@"), &value, 1);
     }
-    Ok(text)
+    text
 }
 
 fn turn(turn: &SampleTurn) -> String {
@@ -158,33 +240,38 @@ fn title(case: &SteppedCase, answers: &[CacheAnswer]) -> String {
     format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")
 }
 
-fn about(deterministic: bool, duty: Duty) -> String {
+fn about(moves: FileMoves, duty: Duty) -> String {
     let mut text = String::from(
         "It starts a generated program in a subprocess, samples it, and compares every stack with those that the \
          program can have. ",
     );
-    text.push_str(if deterministic {
-        "The program moves only between samples, never during one, so every run is the same."
-    } else {
-        "The fault occurs only if the program moves during a sample, so program and unwinder run freely until it is \
-         seen."
+    text.push_str(match moves {
+        FileMoves::AtRest => "The program moves only between samples, never during one, so every run is the same.",
+        FileMoves::Stepped => {
+            "The unwinder is traced and stops before each access to the program, and the program goes on step by step, at \
+             fixed places. So every run is the same. x86-64 Linux only."
+        }
+        FileMoves::Live => {
+            "The fault occurs only if the program moves during a sample, so program and unwinder run freely until it is \
+             seen."
+        }
     });
     text.push(' ');
-    let expected = expected(deterministic, duty);
+    let expected = expected(moves, duty);
     text.push_str(&expected.replacen("expected", "Expected", 1));
     text.push('.');
     wrapped(&text)
 }
 
-fn expected(deterministic: bool, duty: Duty) -> String {
+fn expected(moves: FileMoves, duty: Duty) -> String {
     let limit = duty.limit.as_secs().max(1);
-    match (deterministic, duty.measured) {
-        (true, _) => "expected time: a second or two".to_owned(),
-        (false, Some(measured)) => {
+    match (moves, duty.measured) {
+        (FileMoves::AtRest | FileMoves::Stepped, _) => "expected time: a second or two".to_owned(),
+        (FileMoves::Live, Some(measured)) => {
             let measured = measured.as_secs_f64();
             format!("expected time: {measured:.1} s on the machine where it was written; it gives up after {limit} s")
         }
-        (false, None) => format!("expected time: unknown; it gives up after {limit} s"),
+        (FileMoves::Live, None) => format!("expected time: unknown; it gives up after {limit} s"),
     }
 }
 
@@ -222,6 +309,10 @@ mod tests {
     fn the_template_has_each_placeholder_once() {
         for name in [
             "TITLE",
+            "IMPORTS",
+            "STEPPER",
+            "RUN",
+            "ENTRY",
             "ABOUT",
             "ORIGIN",
             "GATES",
@@ -241,6 +332,8 @@ mod tests {
         ] {
             assert_eq!(TEMPLATE.matches(&format!("@@{name}@@")).count(), 1, "{name}");
         }
-        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 17, "and no other");
+        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 21, "and no other");
+        assert!(["SCHEDULE", "STEP"].iter().all(|name| STEPPER.matches(&format!("@@{name}@@")).count() == 1));
+        assert_eq!(STEPPER.matches("@@").count(), 2 * 2, "and no other");
     }
 }

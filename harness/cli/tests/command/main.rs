@@ -7,6 +7,7 @@ mod baseline;
 mod bench;
 mod bundles;
 mod check;
+mod findings;
 mod hostile;
 mod profiles;
 mod programs;

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
+use framediff::report::reproducer::{Duty, FileMoves, NoReproducer, reproducer};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::run::known::KnownFailures;
@@ -55,8 +55,7 @@ fn run(text: &str) -> (Option<i32>, String, Duration) {
 fn a_live_reproducer_has_one_of_its_documented_outcomes() {
     // Torn reads alone make the fault visible, within a second on an idle machine.
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
-    assert!(!is_deterministic(&file.case));
-    let text = reproducer(&file, &[], duty(8)).unwrap();
+    let text = reproducer(&file, &[], FileMoves::Live, duty(8)).unwrap();
     assert!(text.contains(&file.case.to_string()), "the case can be copied from it");
     let (code, output, time) = run(&text);
     assert!(output.contains("expected time: unknown; it gives up after 8 s"), "{output}");
@@ -84,8 +83,8 @@ fn a_deterministic_reproducer_takes_the_same_steps_every_time() {
     ] {
         let moves: Vec<String> = (0..60).map(|sample| format!("{sample}.0:{}", 1 + sample % 3)).collect();
         let file = file(family, Mode::GatedRounds, names, 60, &moves.join(","));
-        assert!(is_deterministic(&file.case));
-        let text = reproducer(&file, &[], duty(1)).unwrap();
+        assert_eq!(FileMoves::of(&file.case), FileMoves::AtRest);
+        let text = reproducer(&file, &[], FileMoves::AtRest, duty(1)).unwrap();
         let (code, output, _) = run(&text);
         assert_eq!(code, Some(0), "{family}: {output}");
         assert!(output.contains("60 samples, 0 without a stack, no impossible stack"), "{family}: {output}");
@@ -104,7 +103,7 @@ fn a_deterministic_reproducer_takes_the_same_steps_every_time() {
 fn a_stale_stack_is_impossible_where_the_program_waits() {
     let file =
         file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 8, "1.0:1,2.0:1,3.0:1,4.0:1,5.0:2,6.0:1,7.0:1");
-    let text = reproducer(&file, &[], duty(1)).unwrap();
+    let text = reproducer(&file, &[], FileMoves::AtRest, duty(1)).unwrap();
     assert_eq!(run(&text).0, Some(0));
     // A sampler that returns its previous answer.
     let stale = text.replace(
@@ -129,7 +128,7 @@ fn a_reproducer_with_two_unwinders_is_deterministic() {
     file.case.cast = "a+make-b.b+a".parse().unwrap();
     file.case.fingerprint =
         "stepped/cpython-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap();
-    let text = reproducer(&file, &[], duty(1)).unwrap();
+    let text = reproducer(&file, &[], FileMoves::AtRest, duty(1)).unwrap();
     let version = common::release().version.to_string();
     let known = KnownFailures::kept()
         .unwrap()
@@ -141,14 +140,39 @@ fn a_reproducer_with_two_unwinders_is_deterministic() {
     assert_eq!(run(&text).1, output, "every run is the same");
     // Without the second unwinder, nothing is wrong.
     file.case.cast = ProfilerScript::default();
-    let (code, output, _) = run(&reproducer(&file, &[], duty(1)).unwrap());
+    let (code, output, _) = run(&reproducer(&file, &[], FileMoves::AtRest, duty(1)).unwrap());
     assert_eq!(code, Some(0), "{output}");
+}
+
+#[test]
+fn moves_inside_a_sample_are_the_same_every_time() {
+    let version = common::release().version.to_string();
+    let spliced = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..read-frame";
+    for (mode, schedule, still) in [(Mode::Rounds, "0.0:1,0.2:8", "0.0:1"), (Mode::GatedRounds, "0.0:1,0.2:8", "0.0:1")]
+    {
+        let depth = if mode == Mode::Rounds { 3 } else { 1 };
+        let parameters = Parameters { depth, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+        let mut file = file(Family::Alternating, mode, Names::Ascii, 2, "0.0:1,0.2:8");
+        file.case.workload = WorkloadIdentity::of(&generate(Family::Alternating, mode, &parameters, 25));
+        file.case.fingerprint = spliced.parse().unwrap();
+        assert_eq!(FileMoves::of(&file.case), FileMoves::Stepped);
+        let text = reproducer(&file, &[], FileMoves::Stepped, duty(1)).unwrap();
+        let known = KnownFailures::kept().unwrap();
+        let known = known.find_stepped(&file.case.fingerprint, &version, Family::Alternating).is_some();
+        let (code, output, _) = run(&text);
+        assert_eq!(code, Some(i32::from(known)), "{mode:?}: {output}");
+        assert_eq!(run(&text).1, output, "{mode:?}: every run is the same");
+        // Without the move inside the sample, nothing is wrong.
+        file.case.schedule = "0.0:1".parse().unwrap();
+        let (code, output, _) = run(&reproducer(&file, &[], FileMoves::Stepped, duty(1)).unwrap());
+        assert_eq!(code, Some(0), "{mode:?}: {output}");
+    }
 }
 
 #[test]
 fn a_reproducer_that_cannot_run_says_why() {
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
-    let text = reproducer(&file, &[], duty(1)).unwrap();
+    let text = reproducer(&file, &[], FileMoves::Live, duty(1)).unwrap();
     let without = text.replace("from _remote_debugging import", "from _no_such_module import");
     let (code, output, _) = run(&without);
     assert_eq!(code, Some(2), "{output}");
@@ -165,7 +189,7 @@ fn cases_that_no_file_can_reproduce_are_refused_with_the_reason() {
     let with = |change: &dyn Fn(&mut SteppedCase)| {
         let mut changed = file.clone();
         change(&mut changed.case);
-        reproducer(&changed, &[], duty(1)).unwrap_err()
+        reproducer(&changed, &[], FileMoves::Live, duty(1)).unwrap_err()
     };
     let error = with(&|case| case.walker = WalkerKind::OwnReference).to_string();
     assert!(error.contains("in own-reference, not in CPython's"), "{error}");
