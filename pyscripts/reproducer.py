@@ -108,6 +108,8 @@ class Grammar:
 class Target:
     """The program in its own process."""
 
+    prepare = None
+
     def __init__(self, folder):
         path = os.path.join(folder, "workload.py")
         with open(path, "w", encoding="utf-8") as file:
@@ -122,6 +124,7 @@ class Target:
             cwd=folder,
             env=environment,
             bufsize=0,
+            preexec_fn=self.prepare,
         )
         if self.read(8) != b"framdiff":
             give_up("the target wrote something unexpected")

@@ -47,10 +47,14 @@ fn page(findings: &mut [FindingFolder]) -> String {
         let (severity, needs) = (about.severity.name().replace('-', " "), needs.join(", "));
         writeln!(text, "| [{name}](#{}) | {severity} | {issue} | {needs} |", anchor(&about.title)).unwrap();
     }
-    for FindingFolder { name, readme, .. } in findings.iter() {
+    for FindingFolder { name, about, readme, .. } in findings.iter() {
         let readme = readme.replacen("# ", "## ", 1);
         let file = format!("../../corpus/findings/{name}/reproducer.py");
-        write!(text, "\n{}\n\n`{name}`, [reproducer.py]({file})\n", readme.trim_end()).unwrap();
+        write!(text, "\n{}\n\n`{name}`, [reproducer.py]({file})", readme.trim_end()).unwrap();
+        if let Some(case) = &about.case {
+            write!(text, ", [smallest case](../../corpus/cases/stepped/{case}.json)").unwrap();
+        }
+        text.push('\n');
     }
     text
 }
@@ -71,6 +75,10 @@ fn the_page_is_made_from_the_findings_and_the_readme_counts_them() {
     }
     let is_equal = fs::read_to_string(&kept).unwrap_or_default() == page;
     assert!(is_equal, "run this test with FRAMEDIFF_WRITE_GUIDE=1 and look at the change of {}", kept.display());
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/cases/stepped");
+    for case in findings.iter().filter_map(|finding| finding.about.case.as_ref()) {
+        assert!(cases.join(format!("{case}.json")).is_file(), "{case}");
+    }
     let counted = format!("**{} faults** of released CPython", findings.len());
     assert!(include_str!("../../../README.md").contains(&counted), "README.md lacks: {counted}");
 }

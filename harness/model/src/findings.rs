@@ -52,6 +52,9 @@ pub struct AboutFinding {
     pub gone_since: Option<PythonVersion>,
     /// What the reproducer takes besides a CPython with the frame cache.
     pub needs: Vec<Need>,
+    /// The name of the smallest case of the stepped lane, in `corpus/cases/stepped`.
+    #[serde(default)]
+    pub case: Option<String>,
 }
 
 /// What a fault does, the worst first.
@@ -299,6 +302,7 @@ mod tests {
                 seen_in: vec![version("3.15.2")],
                 gone_since: gone.map(version),
                 needs: needs.to_vec(),
+                case: None,
             };
             FindingFolder { name: "f", about, readme: "", reproducer: "" }
         };
