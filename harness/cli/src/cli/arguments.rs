@@ -13,7 +13,7 @@ use crate::cli::check_arguments::Check;
 use crate::cli::compare::Compare;
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
-use crate::cli::findings::Findings;
+use crate::cli::findings::FindingsArguments;
 use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::profile_arguments::ProfileArguments;
@@ -119,7 +119,7 @@ pub enum Verb {
     Profile(Box<ProfileArguments>),
     /// Run the reproducers of known faults: which of them does a build have?
     #[command(after_long_help = exit::HELP)]
-    Findings(Findings),
+    Findings(FindingsArguments),
     /// Print the completions for a shell
     Completions(Completions),
     /// Print the man page, or write those of all verbs

@@ -22,7 +22,7 @@ use crate::cli::shared_arguments::{BuildSource, Format, Jit};
 
 /// Arguments of `findings`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct Findings {
+pub struct FindingsArguments {
     /// Only these findings, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Findings {
 }
 
 /// Tries each finding on each build.
-pub(super) fn findings(arguments: &Findings, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
+pub(super) fn findings(arguments: &FindingsArguments, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let findings = named(&arguments.names)?;
     let rows = rows::with_cache(&arguments.source, Some(Jit::Off), interrupted)?;
     let folder = RunFolder::after_cleaning()?;
