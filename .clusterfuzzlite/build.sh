@@ -28,7 +28,7 @@ targets=$(cargo "${toolchain[@]}" fuzz list)
 [[ -n $targets ]]
 
 # The seeds are made without the flags that the farm has for the targets, by whatever toolchain is the default.
-env -u RUSTFLAGS -u CFLAGS -u CXXFLAGS cargo run --quiet --package framediff-sim --example fuzz_seeds \
+env -u RUSTFLAGS -u CFLAGS -u CXXFLAGS cargo run --quiet --example fuzz_seeds \
     -- "$work/seeds"
 
 for target in $targets; do
