@@ -10,6 +10,8 @@ SCHEDULE = @@SCHEDULE@@
 # ("store"), or also to the next load of last_profiled_frame ("load").
 STEP = @@STEP@@
 
+if os.uname().machine != "x86_64" or sys.version_info[:2] != (3, 15):
+    give_up("it needs the system calls of x86-64 and the offsets of CPython 3.15")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long] * 4

@@ -29,6 +29,8 @@ except ImportError as error:
     give_up(error)
 if not hasattr(RemoteUnwinder, "get_stats"):
     give_up("this RemoteUnwinder has no frame cache")
+if sys.version_info[:2] != (3, 15):
+    give_up("the offsets of other versions than 3.15 are elsewhere")
 
 # The program.
 PROGRAM = r'''

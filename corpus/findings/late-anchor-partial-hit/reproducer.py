@@ -99,6 +99,8 @@ def names(unwinder):
     return " < ".join(frame.funcname for frame in thread.frame_info)
 
 
+if os.uname().machine != "x86_64":
+    give_up("it traces processes as on x86-64")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long] * 4

@@ -31,10 +31,12 @@ except ImportError as error:
     give_up(error)
 if not hasattr(RemoteUnwinder, "get_stats"):
     give_up("this RemoteUnwinder has no frame cache")
+if sys.version_info[:2] != (3, 15):
+    give_up("the offsets of other versions than 3.15 are elsewhere")
 
 # The program.
 PROGRAM = r'''
-import os, sys
+import ctypes, os, sys
 
 def account():
     frame, names = sys._getframe(1), []
@@ -42,7 +44,6 @@ def account():
         names.append(frame.f_code.co_qualname)
         frame = frame.f_back
     return (" < ".join(names) + "\n").encode()
-import ctypes
 
 
 def field():
@@ -87,6 +88,8 @@ def names(unwinder):
     return " < ".join(frame.funcname for frame in thread.frame_info)
 
 
+if os.uname().machine != "x86_64":
+    give_up("it traces processes as on x86-64")
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long] * 4

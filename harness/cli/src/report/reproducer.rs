@@ -92,6 +92,15 @@ impl FileMoves {
         }
     }
 
+    /// The function of the file that runs.
+    fn function(self) -> &'static str {
+        match self {
+            Self::AtRest => "stepped",
+            Self::Stepped => "moving",
+            Self::Live => "live",
+        }
+    }
+
     /// In words, for a note about a file.
     #[must_use]
     pub fn describe(self) -> &'static str {
@@ -170,11 +179,6 @@ fn filled(
         let gates = (0..case.samples).map(|sample| case.schedule.steps(Point { sample, access: 0, word: 0 }));
         list(gates.map(|gates| gates.to_string()))
     });
-    let run = match moves {
-        FileMoves::AtRest => "stepped",
-        FileMoves::Stepped => "moving",
-        FileMoves::Live => "live",
-    };
     let entry = "if sys.argv[1:2] == [\"sampler\"]:\n        serve(int(sys.argv[2]))\n    else:\n        main()";
     let answer = match case.fingerprint.answer {
         CacheAnswer::FullHit | CacheAnswer::PartialHit | CacheAnswer::Miss if case.walker.is_cached() => {
@@ -210,7 +214,7 @@ fn filled(
         ("VERSION", string(&case.build.version)),
         ("EXPECTED", string(&expected(moves, duty))),
         ("STEPPER", step.map(|step| stepper(case, step)).unwrap_or_default()),
-        ("RUN", run.to_owned()),
+        ("RUN", moves.function().to_owned()),
         ("ENTRY", if step.is_some() { entry } else { "main()" }.to_owned()),
         ("FUNCTIONS", functions(&workload.grammar)),
         ("CONTEXTS", contexts(&workload.grammar)),
