@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Builds every fuzz target into $OUT, each with a seed corpus, for ClusterFuzzLite and OSS-Fuzz, which set SRC, OUT and WORK.
+# What earlier runs left in fuzz/corpus/TARGET joins the seeds.
 # Outside of a farm:
 #   SRC=$(dirname "$PWD") OUT=$(mktemp -d) WORK=$(mktemp -d) SANITIZER=none bash .clusterfuzzlite/build.sh
 #
@@ -33,6 +34,7 @@ env -u RUSTFLAGS -u CFLAGS -u CXXFLAGS cargo run --quiet --example fuzz_seeds \
 
 for target in $targets; do
     cp "fuzz/target/x86_64-unknown-linux-gnu/release/$target" "$OUT/"
+    [[ ! -d fuzz/corpus/$target ]] || cp --recursive "fuzz/corpus/$target/." "$work/seeds/$target"
     # Names within the archive are those of the files alone.
     (cd "$work/seeds/$target" && zip --quiet --recurse-paths - .) >"$OUT/${target}_seed_corpus.zip"
     printf '[libfuzzer]\ntimeout = 10\n' >"$OUT/$target.options"
