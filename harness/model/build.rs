@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut names = fs::read_dir(&folder)?
         .map(|entry| Ok(entry?.file_name().into_string().map_err(|name| format!("{name:?} is not UTF-8"))?))
         .collect::<Result<Vec<String>, Box<dyn Error>>>()?;
+    // A folder that git left behind may still hold what Python wrote to it.
+    names.retain(|name| folder.join(name).join("finding.toml").is_file());
     names.sort();
     let mut list = String::from("[\n");
     for name in names {
