@@ -1,6 +1,7 @@
 //! The lanes: how target and walkers are interleaved.
 
 pub(crate) mod agreement;
+mod asked;
 pub mod attach;
 pub mod bundle;
 pub mod cell;
@@ -14,6 +15,7 @@ mod expected;
 pub mod explore;
 mod leaf;
 mod listing;
+mod opcodes;
 pub mod live;
 mod owner;
 pub mod profile;

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::invariants::Violation;
+use model::lane::Lane;
 use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, Row};
 use model::run::finding::Finding;
 
 use crate::cli::check_arguments::Check;
 use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
+use crate::cli::values::Configurations;
 use crate::report::shell::{quote, quote_path};
 
 /// A single cell gets the whole budget of its run, which is more than it had within the run. Below this time the
@@ -51,6 +53,12 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
         option("--walker", failure.walker.name().to_owned());
     }
     option("--seed", cell.seed.to_string());
+    let named = Configurations::named(&check.selection.configuration);
+    let of_cell = failure.walker.is_cpythons() && cell.lane != Lane::Stepped;
+    let configurations = if is_of_row { named } else { of_cell.then_some(cell.configuration).into_iter().collect() };
+    for configuration in configurations {
+        option("--configuration", configuration.to_string());
+    }
     for weakening in &check.selection.weaken {
         option("--weaken", weakening.name().to_owned());
     }
@@ -111,7 +119,6 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use clap::Parser;
     use framewalk::sample::WalkerKind;
-    use model::lane::Lane;
     use model::run::fixtures;
     use model::workload::Family;
 

@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod cell;
 pub mod cell_report;
 pub mod change;
+pub mod configuration;
 pub mod comparison;
 pub mod distinct;
 pub mod document;
