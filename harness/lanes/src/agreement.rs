@@ -3,14 +3,14 @@
 use framewalk::frame::Frame;
 use framewalk::memory::Address;
 use framewalk::rejection::Rejection;
-use framewalk::sample::{Sample, ThreadSample, WalkerKind};
+use framewalk::sample::{Lookup, Sample, ThreadSample, WalkerKind};
 use framewalk::uncached::UncachedWalker;
 use model::invariants::{Difference, Field, Violation};
 use model::oracle::attribution::Attribution;
 use model::oracle::differential::difference;
 use model::oracle::limits::as_reported;
 use model::oracle::markers::{Marker, PlacedMarker, describe, of_kind};
-use model::oracle::rejections::is_documented_leaf;
+use model::oracle::rejections::{has_no_leaf, is_documented_leaf};
 use model::run::configuration::{AskedThreads, Configuration};
 use model::run::finding::Possible;
 use model::schedule::fingerprint::LeafKind;
@@ -48,8 +48,8 @@ pub(super) struct Standing {
     pub(super) links: usize,
     /// The status that CPython's unwinder has to report, if the layout says how it is composed.
     pub(super) status: Option<Status>,
-    /// Whether its interpreter's GIL is locked and it is the holder.
-    pub(super) is_active: bool,
+    /// The state of the thread that holds its interpreter's GIL.
+    pub(super) holder: Option<Address>,
     /// The markers that CPython's unwinder owes.
     pub(super) markers: Vec<PlacedMarker>,
     /// The opcodes of its frames, leaf first. Empty unless the unwinder is asked for them.
@@ -57,6 +57,11 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Whether it holds the GIL.
+    pub(super) fn is_active(&self) -> bool {
+        self.holder == Some(self.state)
+    }
+
     /// Whether CPython's unwinder walks this thread.
     fn is_walked_by_cpython(&self) -> bool {
         self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
@@ -109,6 +114,12 @@ impl<'a> Stopped<'a> {
             Some(StoppedThread { truth, standing: self.standings.get(index), code: self.codes.get(index) })
         };
         self.listed.iter().filter_map(of)
+    }
+
+    /// Whether a thread holds the GIL that has left the list, because it ends. It runs no Python.
+    fn is_ending(self) -> bool {
+        let is_listed = |holder| self.standings.iter().any(|standing| standing.state == holder);
+        self.standings.iter().filter_map(|standing| standing.holder).any(|holder| !is_listed(holder))
     }
 
     fn ids(self) -> Vec<u64> {
@@ -214,7 +225,9 @@ fn compare_listed(
         if standing.is_some_and(|standing| is_documented(walker, rejection, standing)) {
             return at;
         }
-        reject(recorder, walker, rejection, stopped.threads().next().map(|thread| thread.truth));
+        if !(configuration.threads == AskedThreads::Active && stopped.is_ending() && has_no_leaf(rejection)) {
+            reject(recorder, walker, rejection, stopped.threads().next().map(|thread| thread.truth));
+        }
         return None;
     }
     if is_other_list(recorder, stopped, sample) {
@@ -314,9 +327,21 @@ fn judge_report(
         for (marker, field) in [(Marker::Gc, Field::GcMarkers), (Marker::Native, Field::NativeMarkers)] {
             let [seen, owed] = [&told.details.markers, &standing.markers].map(|markers| of_kind(markers, marker));
             if seen != owed {
+                let is_full = thread.provenance.lookup == Lookup::FullHit;
+                let is_begun = is_full && matches!(owed.split_first(), Some((first, rest)) if first.above == 0 && seen == rest);
+                let field = if marker == Marker::Gc && is_begun { Field::BegunCollection } else { field };
                 let frames = [(&seen, stack.as_ref()), (&owed, known.stack())];
                 let [seen, owed] = frames.map(|(markers, stack)| describe(markers, stack));
                 wrong(field, seen, owed);
+            }
+        }
+        if let Some(grammar) = stopped.grammar.filter(|_| configuration.gc) {
+            let seen = of_kind(&told.details.markers, Marker::Gc);
+            let seen: Vec<usize> = seen.iter().map(|placed| placed.above).filter(|&above| above > 0).collect();
+            let owed = grammar.collections_in(stack);
+            if seen != owed {
+                let possible = format!("collections in frames {owed:?}, by what the program does");
+                wrong(Field::GcMarkers, format!("collections in frames {seen:?}"), possible);
             }
         }
         if !configuration.opcodes && told.details.has_opcodes() {
@@ -328,7 +353,7 @@ fn judge_report(
             wrong(Field::Opcode, seen, owed);
         }
     }
-    if let (Some(told), Some(Owed { counters: owed, .. })) = (report.counters, &report.owed)
+    if let (Some(told), Some(Owed { counters: Some(owed), .. })) = (report.counters, &report.owed)
         && told != *owed
     {
         recorder.violation(walker, Violation::Counters { told, owed: *owed }, Evidence::default());

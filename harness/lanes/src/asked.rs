@@ -34,7 +34,7 @@ impl Asked {
             AskedThreads::All => list(self.matching(all, ids)),
             AskedThreads::Main => list(self.matching(all.filter(|(_, one)| Some(one.state) == self.main), ids)),
             AskedThreads::Active => {
-                let is_active = |(_, one): &(usize, &Standing)| one.is_active;
+                let is_active = |(_, one): &(usize, &Standing)| one.is_active();
                 let asked = list(self.matching(all.clone().filter(is_active), ids));
                 let next = all.skip_while(|one| !is_active(one)).skip(1);
                 let next = if asked.indices.is_empty() { self.matching(next, ids) } else { Vec::new() };
@@ -90,7 +90,7 @@ mod tests {
             leaf: LeafKind::Function,
             links: 3,
             status: Some(Status { flags, unknown }),
-            is_active,
+            holder: Some(if is_active { id * 0x100 } else { 0x999 }),
             markers: Vec::new(),
             opcodes: Vec::new(),
         }

@@ -70,18 +70,31 @@ impl Expected {
         Ok(Some(self.walker.sample(&mut memory)?))
     }
 
-    /// What the unwinder owes if it lists these threads of the model's sample. It has not looked at the others.
-    pub(super) fn of_listed(&mut self, mut sample: Sample, standings: &[Standing], list: &AskedList) -> Owed {
+    /// What the unwinder owes if it lists these threads of the model's sample, and counted `told`. It has not looked at
+    /// the other threads.
+    pub(super) fn of_listed(
+        &mut self,
+        mut sample: Sample,
+        standings: &[Standing],
+        list: &AskedList,
+        told: Option<Counters>,
+    ) -> Owed {
         self.marked_before.clone_from(&self.marked);
         let all = std::mem::take(&mut sample.threads);
         let mut counters = Counters::default();
+        let mut is_certain = true;
         for (index, thread) in all.into_iter().enumerate() {
             let id = thread.native_thread_id;
             if list.indices.contains(&index) {
                 let markers = standings.get(index).map_or(&[][..], |standing| &standing.markers);
-                count(&mut counters, &thread, markers, self.marked.contains(&id));
-                if thread.outcome.is_ok() {
-                    let is_marked = markers.first().is_some_and(|placed| placed.above == 0);
+                let was_marked = self.marked.contains(&id);
+                count(&mut counters, &thread, markers, was_marked);
+                let is_marked = markers.first().is_some_and(|placed| placed.above == 0);
+                let is_full_hit = thread.provenance.lookup == Lookup::FullHit && !was_marked;
+                // 3.15.2 has a full hit, although a collection has begun in the frame. Another one may look for that.
+                is_certain &= !(is_full_hit && is_marked);
+                let is_stored = !is_full_hit || is_marked && told.is_some_and(|told| told.full_hits == 0);
+                if thread.outcome.is_ok() && is_stored {
                     if is_marked { self.marked.insert(id) } else { self.marked.remove(&id) };
                 }
                 sample.threads.push(thread);
@@ -94,7 +107,7 @@ impl Expected {
                 self.walker.set_cache(cache);
             }
         }
-        Owed { sample, counters }
+        Owed { sample, counters: is_certain.then_some(counters) }
     }
 
     /// The unwinder has sampled threads that were not expected.
@@ -127,7 +140,8 @@ impl Expected {
 /// What an unwinder owes for the state of its target.
 pub(super) struct Owed {
     pub(super) sample: Sample,
-    pub(super) counters: Counters,
+    /// `None` if it depends on a fault of the unwinder, which is judged elsewhere.
+    pub(super) counters: Option<Counters>,
 }
 
 /// Adds what CPython's unwinder counts for a thread with this outcome and these markers. `was_marked` says whether the
@@ -139,9 +153,8 @@ fn count(counters: &mut Counters, thread: &ThreadSample, markers: &[PlacedMarker
     let read = frames.saturating_sub(thread.provenance.from_cache);
     let cached_markers = markers.iter().filter(|placed| is_hit && placed.above >= read).count();
     let from_cache = (thread.provenance.from_cache + cached_markers) as u64;
-    let is_marked = was_marked || markers.first().is_some_and(|placed| placed.above == 0);
     match thread.provenance.lookup {
-        Lookup::FullHit if !is_marked => counters.full_hits += 1,
+        Lookup::FullHit if !was_marked => counters.full_hits += 1,
         Lookup::FullHit | Lookup::PartialHit if from_cache > 0 => counters.partial_hits += 1,
         // The walk for a partial hit reached the base frame. CPython does not count that at all.
         Lookup::Miss(MissReason::AnchorNotOnChain) => {}

@@ -98,8 +98,8 @@ pub(super) fn status(
 pub(super) struct Running {
     /// The frame in which a collection began that still runs.
     pub(super) collecting: Option<Address>,
-    /// Whether the GIL is locked and the thread is its holder.
-    pub(super) is_active: bool,
+    /// The state of the thread that holds the GIL. A thread that ends holds it for a while after it has left the list.
+    pub(super) holder: Option<Address>,
 }
 
 impl Running {
@@ -117,7 +117,7 @@ impl Running {
         let holder = memory.read_u64(at(words.gil_holder))?;
         Ok(Self {
             collecting: (collecting != [0; 4] && frame != 0).then_some(frame),
-            is_active: locked == 1_i32.to_le_bytes() && holder == thread.address,
+            holder: (locked == 1_i32.to_le_bytes()).then_some(holder),
         })
     }
 }

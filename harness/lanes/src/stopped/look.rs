@@ -256,7 +256,7 @@ impl Lane<'_> {
                 leaf,
                 links: links.len(),
                 status,
-                is_active: running.is_active,
+                holder: running.holder,
                 markers: owed(&links, running.collecting, configuration),
                 opcodes,
             });

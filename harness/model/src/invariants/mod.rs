@@ -128,6 +128,9 @@ pub enum Field {
     Opcode,
     /// Where a collection runs (`<GC>`).
     GcMarkers,
+    /// The collection that runs on top of the leaf. The unwinder has a full hit, and an entry from before the
+    /// collection. All other markers are right.
+    BegunCollection,
     /// Where C called Python (`<native>`).
     NativeMarkers,
     /// The active thread. The unwinder returns another one instead, which matches the mode.
@@ -146,6 +149,7 @@ impl Field {
             Self::Status => "status",
             Self::Opcode => "opcode",
             Self::GcMarkers => "gc-markers",
+            Self::BegunCollection => "begun-collection",
             Self::NativeMarkers => "native-markers",
             Self::InactiveThread => "inactive-thread",
         }
