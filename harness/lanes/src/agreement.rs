@@ -3,7 +3,7 @@
 use framewalk::frame::Frame;
 use framewalk::memory::Address;
 use framewalk::rejection::Rejection;
-use framewalk::sample::{Lookup, Sample, ThreadSample, WalkerKind};
+use framewalk::sample::{Sample, ThreadSample, WalkerKind};
 use framewalk::uncached::UncachedWalker;
 use model::invariants::{Difference, Field, Violation};
 use model::oracle::attribution::Attribution;
@@ -50,6 +50,8 @@ pub(super) struct Standing {
     pub(super) status: Option<Status>,
     /// The state of the thread that holds its interpreter's GIL.
     pub(super) holder: Option<Address>,
+    /// Whether its current frame was the anchor before the sample, so that there can be a full hit.
+    pub(super) is_anchored: bool,
     /// The markers that CPython's unwinder owes.
     pub(super) markers: Vec<PlacedMarker>,
     /// The opcodes of its frames, leaf first. Empty unless the unwinder is asked for them.
@@ -327,9 +329,9 @@ fn judge_report(
         for (marker, field) in [(Marker::Gc, Field::GcMarkers), (Marker::Native, Field::NativeMarkers)] {
             let [seen, owed] = [&told.details.markers, &standing.markers].map(|markers| of_kind(markers, marker));
             if seen != owed {
-                let is_full = thread.provenance.lookup == Lookup::FullHit;
-                let is_begun = is_full && matches!(owed.split_first(), Some((first, rest)) if first.above == 0 && seen == rest);
-                let field = if marker == Marker::Gc && is_begun { Field::BegunCollection } else { field };
+                let lacks_first = owed.split_first().is_some_and(|(first, rest)| first.above == 0 && seen == rest);
+                let is_begun = marker == Marker::Gc && lacks_first && walker.is_cached() && standing.is_anchored;
+                let field = if is_begun { Field::BegunCollection } else { field };
                 let frames = [(&seen, stack.as_ref()), (&owed, known.stack())];
                 let [seen, owed] = frames.map(|(markers, stack)| describe(markers, stack));
                 wrong(field, seen, owed);

@@ -91,6 +91,7 @@ mod tests {
             links: 3,
             status: Some(Status { flags, unknown }),
             holder: Some(if is_active { id * 0x100 } else { 0x999 }),
+            is_anchored: false,
             markers: Vec::new(),
             opcodes: Vec::new(),
         }

@@ -49,7 +49,7 @@ impl Shares {
     /// One more cell of the stopped lane: its family and its configuration, which is one of the array that leaves out
     /// threads or does not count.
     pub(super) fn selective(&self, seed: u64) -> Option<(Family, Configuration)> {
-        let selective: Vec<Configuration> = self.array.iter().copied().filter(|it| !shows_hits(*it)).collect();
+        let selective: Vec<Configuration> = self.array.iter().copied().filter(|it| !it.shows_hits()).collect();
         let at = |count: usize, seed: u64| usize::try_from(seed % (count as u64).max(1)).unwrap_or_default();
         let configuration = *selective.get(at(selective.len(), seed))?;
         let family = match (configuration.threads, configuration.mode) {
@@ -63,11 +63,6 @@ impl Shares {
         let index = usize::try_from(number % (self.array.len() as u64).max(1)).unwrap_or_default();
         self.array.get(index).copied().unwrap_or_default()
     }
-}
-
-/// Whether a cell with this configuration shows what the cache answers, for every thread.
-pub(super) fn shows_hits(configuration: Configuration) -> bool {
-    configuration.statistics && !configuration.filters() && configuration.threads != AskedThreads::Active
 }
 
 /// The configuration with which all threads of a family are judged.
@@ -89,7 +84,7 @@ mod tests {
         for seed in 0..64 {
             let of = |family| shares.of(Lane::Stopped, family, seed);
             let cells: Vec<Configuration> = Family::ALL.into_iter().map(of).collect();
-            assert!(cells.iter().all(|it| shows_hits(*it)), "{seed}");
+            assert!(cells.iter().all(|it| it.shows_hits()), "{seed}");
             let count = |is: fn(&Configuration) -> bool| cells.iter().filter(|it| is(it)).count();
             for (what, least, is) in [
                 ("gc", 8, (|it| it.gc) as fn(&Configuration) -> bool),
@@ -109,7 +104,7 @@ mod tests {
         let taken: BTreeSet<Configuration> =
             (0..32).filter_map(|seed| shares.selective(seed)).map(|(_, taken)| taken).collect();
         let selective: BTreeSet<Configuration> =
-            covering_array().into_iter().filter(|it| !shows_hits(*it)).collect();
+            covering_array().into_iter().filter(|it| !it.shows_hits()).collect();
         assert_eq!(taken, selective);
         assert!(selective.len() > 5);
     }

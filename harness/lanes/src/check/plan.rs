@@ -17,7 +17,7 @@ use model::workload::user_program::UserProgram;
 use process::build::{BuildVariant, WithoutUnwinder};
 use sim::case::kept::KeptSchedules;
 
-use crate::check::configurations::{Shares, shows_hits};
+use crate::check::configurations::Shares;
 
 /// What the user selected. An empty list selects everything.
 #[derive(Clone, Debug, Default)]
@@ -240,7 +240,7 @@ fn for_cpythons_walkers(step: &mut PlanStep) -> Option<()> {
 /// Sets the configuration of a cell, which decides what the cell must show.
 fn configure(step: &mut PlanStep, configuration: Configuration) {
     step.planned.cell.configuration = configuration;
-    if !shows_hits(configuration) {
+    if !configuration.shows_hits() {
         step.planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
 }
@@ -265,9 +265,8 @@ fn step(
         )
     });
     let not_run = not_run.or_else(|| {
-        (lane == Lane::Live && family.spec().exceeds_limits).then(|| {
-            NotRun::NotApplicable("stacks beyond the limits are only tested while the target is stopped".to_owned())
-        })
+        let why = (lane == Lane::Live).then(|| family.spec().not_live()).flatten();
+        why.map(|why| NotRun::NotApplicable(why.to_owned()))
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {

@@ -257,6 +257,7 @@ impl Lane<'_> {
                 links: links.len(),
                 status,
                 holder: running.holder,
+                is_anchored: thread.anchor != 0 && thread.anchor == thread.current_frame,
                 markers: owed(&links, running.collecting, configuration),
                 opcodes,
             });

@@ -124,6 +124,12 @@ impl Configuration {
         self.skip && !matches!(self.mode, ProfilingMode::Wall | ProfilingMode::All)
     }
 
+    /// Whether samples show, for every thread, what the cache answered.
+    #[must_use]
+    pub fn shows_hits(self) -> bool {
+        self.statistics && !self.filters() && self.threads != AskedThreads::Active
+    }
+
     /// Whether every thread is listed.
     #[must_use]
     pub fn lists_all(self) -> bool {

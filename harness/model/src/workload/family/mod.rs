@@ -49,6 +49,16 @@ pub enum FamilyThreads {
 }
 
 impl FamilySpec {
+    /// Why the live lane does not run the family, if it does not.
+    #[must_use]
+    pub fn not_live(&self) -> Option<&'static str> {
+        match (self.exceeds_limits, self.collects) {
+            (true, _) => Some("stacks beyond the limits are only tested while the target is stopped"),
+            (false, true) => Some("where a collection stands is only judged while the target is stopped"),
+            (false, false) => None,
+        }
+    }
+
     /// What most families have.
     const fn new(emit: fn(&mut Program<'_>, Fun, &mut ChaCha8Rng) -> u32) -> Self {
         Self {
