@@ -459,7 +459,7 @@ class _(Faithful):
         return frame.__replace__(opcode=255)
 
 
-@fault("opcode-wrong", "a wrong opcode is reported if opcodes are requested", missing="needs opcodes=True")
+@fault("opcode-wrong", "a wrong opcode is reported if opcodes are requested")
 class _(Faithful):
     def frame(self, frame):
         return frame if frame.opcode is None else frame.__replace__(opcode=frame.opcode ^ 1)
@@ -1218,13 +1218,6 @@ class _(Remembering):
 class _(Faithful):
     def stack(self, frames, thread):
         return frames[:1] + [one.__replace__(opcode=None) for one in frames[1:]] if self.hit else frames
-
-
-@fault("opcodes-next-instruction", "the opcode of every caller is one too high")
-class _(Faithful):
-    def stack(self, frames, thread):
-        raised = [one if one.opcode is None else one.__replace__(opcode=(one.opcode + 1) % 256) for one in frames[1:]]
-        return frames[:1] + raised
 
 
 @fault("status-stale-on-hits", "a hit has the status of the sample before")

@@ -102,7 +102,14 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
     };
     let walkers = WalkerKind::ALL.into_iter().filter(can_run).collect();
     let name = format!("process {}", options.pid);
-    let id = CellId { row: name.clone(), lane: Lane::Live, family: "attached".into(), walkers, seed: 0, configuration: Configuration::default() };
+    let id = CellId {
+        row: name.clone(),
+        lane: Lane::Live,
+        family: "attached".into(),
+        walkers,
+        seed: 0,
+        configuration: Configuration::default(),
+    };
     consumer.event(&Event::RunStarted {
         rows: vec![ReportedRow {
             name: name.clone(),

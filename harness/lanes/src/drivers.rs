@@ -48,8 +48,17 @@ impl UnwinderPool {
         counts: bool,
     ) -> Result<RenewedUnwinder<'a>, CellError> {
         let idle = self.idle.get_mut(&cell.row.build.python).and_then(Vec::pop);
-        let mut unwinder =
-            RenewedUnwinder { cell, target, kind, counts, idle, open: None, head: None, main: None, deaths_left: MOST_DEATHS };
+        let mut unwinder = RenewedUnwinder {
+            cell,
+            target,
+            kind,
+            counts,
+            idle,
+            open: None,
+            head: None,
+            main: None,
+            deaths_left: MOST_DEATHS,
+        };
         unwinder.opened(recorder)?;
         Ok(unwinder)
     }

@@ -95,7 +95,11 @@ impl Expected {
                 is_certain &= !(is_full_hit && is_marked);
                 let is_stored = !is_full_hit || is_marked && told.is_some_and(|told| told.full_hits == 0);
                 if thread.outcome.is_ok() && is_stored {
-                    if is_marked { self.marked.insert(id) } else { self.marked.remove(&id) };
+                    if is_marked {
+                        self.marked.insert(id)
+                    } else {
+                        self.marked.remove(&id)
+                    };
                 }
                 sample.threads.push(thread);
             } else if self.walker.cache().get(id) != self.before.get(id) {
@@ -162,5 +166,6 @@ fn count(counters: &mut Counters, thread: &ThreadSample, markers: &[PlacedMarker
         Lookup::Uncached | Lookup::Unknown => {}
     }
     counters.frames_from_cache += from_cache;
-    counters.frames_from_memory += (frames + if thread.outcome.is_ok() { markers.len() } else { 0 }) as u64 - from_cache;
+    counters.frames_from_memory +=
+        (frames + if thread.outcome.is_ok() { markers.len() } else { 0 }) as u64 - from_cache;
 }

@@ -26,11 +26,7 @@ impl SeenOpcodes {
     ///
     /// # Errors
     /// An instruction cannot be read.
-    pub(super) fn look(
-        &mut self,
-        memory: &mut dyn RemoteMemory,
-        links: &[RawFrame],
-    ) -> Result<Vec<Opcode>, Rejection> {
+    pub(super) fn look(&mut self, memory: &mut dyn RemoteMemory, links: &[RawFrame]) -> Result<Vec<Opcode>, Rejection> {
         if self.0.len() > MOST {
             return Ok(Vec::new());
         }

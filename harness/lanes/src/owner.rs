@@ -139,9 +139,8 @@ impl<'a> Owner<'a> {
                     owed = None;
                 }
                 let ids: Vec<u64> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
-                let owed = owed.map(|owed| {
-                    expected.of_listed(owed, standings, &asked.list(standings, 0, &ids), counters)
-                });
+                let owed =
+                    owed.map(|owed| expected.of_listed(owed, standings, &asked.list(standings, 0, &ids), counters));
                 Ok(Some(Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed, listing }) }))
             }
             Self::Nobody => Ok(None),

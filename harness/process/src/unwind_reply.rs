@@ -192,12 +192,7 @@ impl Interned {
 
 /// Derives each thread's lookup from the increase of the counters. All threads of a sample share the counters, so with
 /// several threads the result is known only if all lookups were of the same kind.
-fn provenance(
-    kind: WalkerKind,
-    counters: Option<Counters>,
-    threads: usize,
-    details: &StackDetails,
-) -> Provenance {
+fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, details: &StackDetails) -> Provenance {
     let none = |lookup| Provenance { lookup, from_cache: 0 };
     if !kind.is_cached() {
         return none(Lookup::Uncached);
@@ -213,7 +208,9 @@ fn provenance(
         (1, 0, 0) if threads == 1 => Provenance { lookup: Lookup::FullHit, from_cache },
         (0, 1, 0) if threads == 1 => Provenance { lookup: Lookup::PartialHit, from_cache },
         // On a full hit, every frame except the leaf comes from the cache.
-        (full, 0, 0) if full == all => Provenance { lookup: Lookup::FullHit, from_cache: details.opcodes.len().saturating_sub(1) },
+        (full, 0, 0) if full == all => {
+            Provenance { lookup: Lookup::FullHit, from_cache: details.opcodes.len().saturating_sub(1) }
+        }
         _ => none(Lookup::Unknown),
     }
 }

@@ -124,7 +124,14 @@ impl Unwinder {
             let version = excerpt(&hello.version);
             return Err(UnwinderError::NotAvailable { version, what: "RemoteUnwinder (new in 3.14)" });
         }
-        Ok(Self { child, hello, interned: Interned::default(), open: None, configuration: Configuration::default(), _script: script })
+        Ok(Self {
+            child,
+            hello,
+            interned: Interned::default(),
+            open: None,
+            configuration: Configuration::default(),
+            _script: script,
+        })
     }
 
     /// Sets the options of new unwinders.

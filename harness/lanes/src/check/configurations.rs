@@ -9,6 +9,9 @@ use model::workload::family::FamilyThreads;
 /// exceptions, several threads, and callers in C.
 const SELECTED: [Family; 4] = [Family::Exceptions, Family::Threads, Family::Alternating, Family::ThroughC];
 
+/// Families with C between frames of Python. With any seed, one of them takes a configuration of the array.
+const NATIVE: [Family; 2] = [Family::Exceptions, Family::ThroughC];
+
 /// The configurations of a run of which the user names none: what `profiling.sampling` uses, and a share of the
 /// covering array.
 #[derive(Clone, Debug)]
@@ -26,6 +29,7 @@ impl Shares {
     /// answers are counted. It depends on nothing else, so a run of this cell alone has the same one.
     pub(super) fn of(&self, lane: Lane, family: Family, seed: u64) -> Configuration {
         let of_profiler = for_family(Configuration::SAMPLING, family);
+        let spec = family.spec();
         let index = Family::ALL.iter().position(|&other| other == family).unwrap_or_default() as u64;
         let number = seed.wrapping_add(index);
         match lane {
@@ -33,10 +37,12 @@ impl Shares {
             Lane::Stepped => Configuration::default(),
             Lane::Live => of_profiler,
             // With more frames than an entry holds, markers decide which of them it holds.
-            Lane::Stopped if number % 2 == 0 || family.spec().exceeds_limits => of_profiler,
+            Lane::Stopped if number.is_multiple_of(2) || spec.exceeds_limits => of_profiler,
             Lane::Stopped => {
                 let mut taken = self.at(number / 2);
                 taken.statistics = true;
+                taken.gc |= spec.collects;
+                taken.native |= NATIVE.contains(&family);
                 taken.skip &= !taken.filters();
                 if taken.threads == AskedThreads::Active {
                     taken.threads = AskedThreads::All;
@@ -85,6 +91,7 @@ mod tests {
             let of = |family| shares.of(Lane::Stopped, family, seed);
             let cells: Vec<Configuration> = Family::ALL.into_iter().map(of).collect();
             assert!(cells.iter().all(|it| it.shows_hits()), "{seed}");
+            assert!(of(Family::Collections).gc && NATIVE.into_iter().any(|family| of(family).native), "{seed}");
             let count = |is: fn(&Configuration) -> bool| cells.iter().filter(|it| is(it)).count();
             for (what, least, is) in [
                 ("gc", 8, (|it| it.gc) as fn(&Configuration) -> bool),
@@ -103,8 +110,7 @@ mod tests {
         let shares = Shares::new();
         let taken: BTreeSet<Configuration> =
             (0..32).filter_map(|seed| shares.selective(seed)).map(|(_, taken)| taken).collect();
-        let selective: BTreeSet<Configuration> =
-            covering_array().into_iter().filter(|it| !it.shows_hits()).collect();
+        let selective: BTreeSet<Configuration> = covering_array().into_iter().filter(|it| !it.shows_hits()).collect();
         assert_eq!(taken, selective);
         assert!(selective.len() > 5);
     }

@@ -212,13 +212,7 @@ fn of_configurations(step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
 }
 
 /// The cell with a configuration of the array that leaves out threads, or does not count.
-fn selective(
-    index: usize,
-    row: &BuildVariant,
-    shares: &Shares,
-    wishes: &PlanRequest,
-    seed: u64,
-) -> Option<PlanStep> {
+fn selective(index: usize, row: &BuildVariant, shares: &Shares, wishes: &PlanRequest, seed: u64) -> Option<PlanStep> {
     let (family, configuration) = shares.selective(seed).filter(|_| wishes.configurations.is_empty())?;
     let mut step = step(index, row, Lane::Stopped, family, wishes, seed, configuration);
     for_cpythons_walkers(&mut step)?;
@@ -286,7 +280,8 @@ fn step(
         // The bounds judge how many there are. Full hits occur on any moving target.
         Lane::Live => (family.spec().live_weight, Expected { full_hits: true, ..Expected::NONE }),
     };
-    let configuration = if walkers.iter().any(|walker| walker.is_cpythons()) { configuration } else { Configuration::default() };
+    let configuration =
+        if walkers.iter().any(|walker| walker.is_cpythons()) { configuration } else { Configuration::default() };
     let family_name = family.name().to_owned();
     let id = CellId { row: row.name.clone(), lane, family: family_name, walkers, seed, configuration };
     let mut planned = PlannedCell::new(id, expected);

@@ -433,7 +433,14 @@ mod tests {
     use super::*;
 
     fn step(row: usize, lane: Lane, seed: u64) -> PlanStep {
-        let cell = CellId { row: row.to_string(), lane, family: "deep".into(), walkers: vec![], seed, configuration: Configuration::default() };
+        let cell = CellId {
+            row: row.to_string(),
+            lane,
+            family: "deep".into(),
+            walkers: vec![],
+            seed,
+            configuration: Configuration::default(),
+        };
         PlanStep {
             planned: PlannedCell::new(cell, Expected::NONE),
             row,

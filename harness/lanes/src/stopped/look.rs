@@ -242,12 +242,12 @@ impl Lane<'_> {
             let native_thread_id = thread.native_thread_id;
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
             // A family gives threads the ids of others.
-            let knows_processor = knows_processor && Path::new(&format!("/proc/{pid}/task/{native_thread_id}")).exists();
+            let knows_processor =
+                knows_processor && Path::new(&format!("/proc/{pid}/task/{native_thread_id}")).exists();
             let status = status(memory, &site.layout, &thread, in_generator, interpreter, knows_processor)?;
             let running = Running::read(memory, &site.layout, &thread)?;
             let owner = thread.interpreter;
-            let opcodes =
-                if configuration.opcodes { self.opcodes.look(memory, &links)? } else { Vec::new() };
+            let opcodes = if configuration.opcodes { self.opcodes.look(memory, &links)? } else { Vec::new() };
             self.standings.push(Standing {
                 state: thread.address,
                 native_thread_id,

@@ -17,12 +17,7 @@ pub const LAYOUT: Layout = Layout {
         next: 7264,
         threads_head: 7336,
         code_object_generation: Some(7944),
-        running: Some(RunningLayout {
-            collecting: 7512,
-            collecting_frame: 7520,
-            gil_locked: 7752,
-            gil_holder: 7744,
-        }),
+        running: Some(RunningLayout { collecting: 7512, collecting_frame: 7520, gil_locked: 7752, gil_holder: 7744 }),
     },
     thread: ThreadLayout {
         size: 888,

@@ -78,15 +78,7 @@ fn cyclic(p: &mut Program<'_>, leaf: Fun) -> Cyclic {
 }
 
 /// A function that collects in one way, or drops the last reference.
-fn holder(
-    p: &mut Program<'_>,
-    index: u32,
-    way: u32,
-    leaf: Fun,
-    dying: &Dying,
-    cyclic: &Cyclic,
-    on_clear: Fun,
-) -> Fun {
+fn holder(p: &mut Program<'_>, index: u32, way: u32, leaf: Fun, dying: &Dying, cyclic: &Cyclic, on_clear: Fun) -> Fun {
     let fun = p.define(&format!("holder_{index}"), "c");
     p.locals(p.parameters().frame_size.locals(index));
     p.gate();
