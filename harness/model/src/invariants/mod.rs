@@ -374,7 +374,7 @@ pub enum Violation {
 
 impl Violation {
     /// Whether it is about what a walker read or counted, which depends on its options. What it leaves in the target's
-    /// anchors does not.
+    /// anchors does not, and neither does how its process ends.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
         match self {
@@ -386,8 +386,6 @@ impl Violation {
             | Self::HitMissed { .. }
             | Self::Counters { .. }
             | Self::Told { .. }
-            | Self::UnwinderDied { .. }
-            | Self::UnwinderHung
             | Self::Cost { .. }
             | Self::CacheWorse { .. }
             | Self::MoreThanReleased { .. }
@@ -401,7 +399,9 @@ impl Violation {
             | Self::AnchorLeft { .. }
             | Self::AnchorNotCleared { .. }
             | Self::AnchorNotWritten { .. }
-            | Self::AnchorWrittenInVain { .. } => false,
+            | Self::AnchorWrittenInVain { .. }
+            | Self::UnwinderDied { .. }
+            | Self::UnwinderHung => false,
         }
     }
 
