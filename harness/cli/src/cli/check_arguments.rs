@@ -119,8 +119,7 @@ pub struct Selection {
     /// Use only this walker and the walkers it is compared with; repeatable
     #[arg(long, value_name = "WALKER", value_parser = walkers())]
     pub walker: Vec<WalkerKind>,
-    /// Make CPython's unwinder with these options, in the stopped and the live lane; repeatable: each cell then runs with
-    /// every one. Some of gc, native, opcodes, threads=all|main|active, mode=wall|cpu|gil|all|exception, no-skip and
+    /// Make CPython's unwinder with these options; repeatable: each cell then runs with every one. Some of gc, native, opcodes, threads=all|main|active, mode=wall|cpu|gil|all|exception, no-skip and
     /// no-statistics, separated by commas; or all, for few of them that have every pair [default: gc,threads=main, as
     /// profiling.sampling has it, and a share of all that the seed picks]
     #[arg(long, value_name = "OPTIONS", value_parser = configuration)]

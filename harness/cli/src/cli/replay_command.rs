@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::invariants::Violation;
-use model::lane::Lane;
 use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, Row};
 use model::run::finding::Finding;
@@ -54,8 +53,8 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
     }
     option("--seed", cell.seed.to_string());
     let named = Configurations::named(&check.selection.configuration);
-    let of_cell = failure.walker.is_cpythons() && cell.lane != Lane::Stepped;
-    let configurations = if is_of_row { named } else { of_cell.then_some(cell.configuration).into_iter().collect() };
+    let of_cell = failure.walker.is_cpythons().then_some(cell.configuration);
+    let configurations = if is_of_row { named } else { of_cell.into_iter().collect() };
     for configuration in configurations {
         option("--configuration", configuration.to_string());
     }
@@ -119,6 +118,7 @@ fn absolute(path: &Path) -> PathBuf {
 mod tests {
     use clap::Parser;
     use framewalk::sample::WalkerKind;
+    use model::lane::Lane;
     use model::run::fixtures;
     use model::workload::Family;
 

@@ -196,12 +196,16 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
 
 /// A cell with each configuration that the user named, or with its own. Only CPython's walkers have one.
 fn of_configurations(step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
-    let is_stepped = step.planned.cell.lane == Lane::Stepped;
-    if wishes.configurations.is_empty() || is_stepped || step.not_run.is_some() {
+    if wishes.configurations.is_empty() || step.not_run.is_some() {
         return vec![step];
     }
+    let is_stepped = step.planned.cell.lane == Lane::Stepped;
     let with = |(number, &configuration): (usize, &Configuration)| {
         let mut step = step.clone();
+        if is_stepped && !configuration.shows_hits() {
+            let why = "the stepped lane needs a sample of its thread, and the counters, at every schedule";
+            step.not_run = Some(NotRun::NotApplicable(why.to_owned()));
+        }
         if number > 0 {
             for_cpythons_walkers(&mut step)?;
         }

@@ -99,7 +99,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
         let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
-        let seen = is_kept.then(|| program.clone());
+        // What is kept was recorded with the default options.
+        let seen = (is_kept && cell.id.configuration.is_default()).then(|| program.clone());
         let mut lane = Self {
             cell,
             recorder,
@@ -283,6 +284,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             workload: self.workload.clone(),
             walker: WALKER,
             weakenings: BTreeSet::new(),
+            configuration: self.cell.id.configuration,
             cast: run.cast.clone(),
             samples: failing.samples,
             tearing: false,
@@ -326,6 +328,7 @@ fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), CellError>
         },
         patience: PATIENCE,
         limit: Some(cell.limit),
+        configuration: cell.id.configuration,
         folder: cell.folder.to_owned(),
         ..RigPlan::new(&cell.row.build, WALKER)
     };
