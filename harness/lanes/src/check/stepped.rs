@@ -66,6 +66,8 @@ struct Lane<'a, 'r, 'e> {
     rig: Rig,
     build: BuildIdentity,
     workload: WorkloadIdentity,
+    /// Whether the target's rounds have the stores for which schedules are kept.
+    is_kept: bool,
     /// What released builds were seen to do. `None` if the kept data does not apply to this target.
     seen: Option<KeptProgram>,
     done: u32,
@@ -107,6 +109,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             rig,
             build: identity(cell.row),
             workload,
+            is_kept,
             seen,
             done: 0,
             deaths_left: MOST_DEATHS,
@@ -153,8 +156,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let mut replay = ScheduleReplay::new(one.schedule.clone(), 1);
         replay.begin();
         let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
-        let fits =
-            self.seen.is_some() && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
+        let fits = self.is_kept && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
         self.recorder.scheduled(WALKER, !fits);
         if Failing::of(&run).is_none() {
             self.recorder.passed_schedule(WALKER, identity_of(&run, one.samples));
