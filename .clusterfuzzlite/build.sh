@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Builds every fuzz target into $OUT, each with a seed corpus, for ClusterFuzzLite and OSS-Fuzz, which set SRC, OUT and WORK.
+# What earlier runs left in fuzz/corpus/TARGET joins the seeds.
 # Outside of a farm:
 #   SRC=$(dirname "$PWD") OUT=$(mktemp -d) WORK=$(mktemp -d) SANITIZER=none bash .clusterfuzzlite/build.sh
 #
@@ -28,11 +29,12 @@ targets=$(cargo "${toolchain[@]}" fuzz list)
 [[ -n $targets ]]
 
 # The seeds are made without the flags that the farm has for the targets, by whatever toolchain is the default.
-env -u RUSTFLAGS -u CFLAGS -u CXXFLAGS cargo run --quiet --package framediff-sim --example fuzz_seeds \
+env -u RUSTFLAGS -u CFLAGS -u CXXFLAGS cargo run --quiet --example fuzz_seeds \
     -- "$work/seeds"
 
 for target in $targets; do
     cp "fuzz/target/x86_64-unknown-linux-gnu/release/$target" "$OUT/"
+    [[ ! -d fuzz/corpus/$target ]] || cp --recursive "fuzz/corpus/$target/." "$work/seeds/$target"
     # Names within the archive are those of the files alone.
     (cd "$work/seeds/$target" && zip --quiet --recurse-paths - .) >"$OUT/${target}_seed_corpus.zip"
     printf '[libfuzzer]\ntimeout = 10\n' >"$OUT/$target.options"

@@ -19,6 +19,7 @@ use framewalk::sample::{Lookup, WalkerKind};
 use framewalk::spec::WalkerSpec;
 use framewalk::thread_state::ThreadState;
 use framewalk::walker::Walker;
+use rayon::prelude::*;
 use sim::snapshot::Snapshot;
 
 /// The difference between the two repetition counts removes the cost of starting up.
@@ -27,7 +28,7 @@ const MANY: u64 = 110;
 /// Allowed relative increase over the recorded count: hash seeds and compilers differ.
 const TOLERANCE: f64 = 0.10;
 
-type Failure = Box<dyn Error>;
+type Failure = Box<dyn Error + Send + Sync>;
 /// Does the work this many times.
 type Work = fn(u64) -> Result<(), Failure>;
 
@@ -72,7 +73,7 @@ fn folder() -> &'static Path {
 fn judge(record: bool) -> Result<bool, Failure> {
     let path = folder().join("instructions.toml");
     let counted: BTreeMap<&str, u64> =
-        PARTS.iter().map(|&(name, _)| Ok::<_, Failure>((name, each(name)?))).collect::<Result<_, _>>()?;
+        PARTS.par_iter().map(|&(name, _)| Ok((name, each(name)?))).collect::<Result<_, Failure>>()?;
     if record {
         let text = toml::to_string(&counted)?;
         std::fs::write(&path, format!("# Instructions of each part: see instructions.rs.\n{text}"))?;

@@ -268,7 +268,7 @@ fn an_unwinder_that_does_not_answer_is_a_violation() {
     let python = with_a_bad_unwinder(&folder, "signal.pause()");
     let mut command =
         framediff(["check", "--lane", "stopped", "--family", "alternating", "--seed", "1", "--jit", "off"]);
-    command.args(["--budget", "60s", "--walker", "cpython-cached", "--format", "json", "--python"]).arg(python);
+    command.args(["--budget", "30s", "--walker", "cpython-cached", "--format", "json", "--python"]).arg(python);
     let outcome = Running::start(command).ends_within(Duration::from_secs(120));
     assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
     let found = outcome.document().violations;

@@ -302,11 +302,11 @@ fn a_process_that_may_not_be_read_is_refused_and_the_setting_is_named() {
 }
 
 /// A run on the program that holds a name that is not valid text.
-fn attached_to_garbage_text(python: &Path) -> Outcome {
+fn attached_to_garbage_text(python: &Path, budget: &str) -> Outcome {
     const SOURCE: &str = include_str!("../../../../pyscripts/processes/garbage_text.py");
     let mut target = Target::launch(python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
     target.start(soon()).unwrap();
-    Running::start(attach(target.pid(), &["--write", "--budget", "15s"])).ends_within(Duration::from_secs(40))
+    Running::start(attach(target.pid(), &["--write", "--budget", budget])).ends_within(Duration::from_secs(40))
 }
 
 #[test]
@@ -316,11 +316,11 @@ fn an_unwinder_that_dies_is_a_known_finding_and_the_run_continues() {
         let violations = outcome.document().violations.into_iter();
         violations.filter(|violation| violation.fingerprint.as_str().contains(DIED)).collect()
     };
-    let release = attached_to_garbage_text(&common::fetched()[0]);
+    let release = attached_to_garbage_text(&common::fetched()[0], "5s");
     assert_judged(&release);
     assert!(died(&release).is_empty(), "{release:?}");
 
-    let debug = attached_to_garbage_text(&common::fetched()[1]);
+    let debug = attached_to_garbage_text(&common::fetched()[1], "15s");
     assert_judged(&debug);
     let document = debug.document();
     // On a slow machine the deaths leave too few stacks to compare.
