@@ -12,7 +12,7 @@ use criterion::Throughput;
 use framewalk::sample::WalkerKind;
 use framewalk::spec::WalkerSpec;
 use sim::prove::graph::Graph;
-use sim::prove::options::{ProofOptions, Reads, SoughtStack};
+use sim::prove::options::{MemoryOrder, ProofOptions, Reads, SoughtStack};
 use sim::prove::search::search;
 use sim::workloads;
 
@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             samples: 2,
             sought: SoughtStack::NotThere,
             reads: Reads::Segments,
+            memory: MemoryOrder::Sc,
             anchorings: 0,
             states: u64::MAX,
             interrupted: &|| false,

@@ -146,9 +146,12 @@ impl Names<'_> {
         Some(match store {
             SimStore::Word { word, value } => self.word(word, value)?,
             SimStore::CompareAnchor { thread, frame, .. } => {
-                let anchor = before.words[usize::from(self.map().thread_words(thread).anchor)];
-                let answer = if anchor == frame { "yes" } else { "no" };
-                format!("anchor == {}? {answer}", self.frame(frame))
+                let word = usize::from(self.map().thread_words(thread).anchor);
+                let (loaded, now) = (before.words[word], self.state.words[word]);
+                let answer = if loaded == frame { "yes" } else { "no" };
+                let early =
+                    if loaded == now { String::new() } else { format!(" (loaded earlier: {})", self.frame(loaded)) };
+                format!("anchor == {}? {answer}{early}", self.frame(frame))
             }
             SimStore::IncrementSequence { thread } | SimStore::ResetSequence { thread } => {
                 let sequence = self.state.words[usize::from(self.map().thread_words(thread).sequence)];

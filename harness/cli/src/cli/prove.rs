@@ -78,6 +78,7 @@ fn one(
             samples: arguments.samples,
             sought: arguments.clause,
             reads: arguments.reads,
+            memory: arguments.memory,
             anchorings: arguments.other_profiler.map_or(0, |times| times.unwrap_or(ANY_NUMBER)),
             states: arguments.states,
             interrupted: &|| interrupted.load(Ordering::Relaxed),

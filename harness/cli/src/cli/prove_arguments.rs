@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use framewalk::weakening::Weakening;
-use sim::prove::options::{Reads, SoughtStack};
+use sim::prove::options::{MemoryOrder, Reads, SoughtStack};
 use sim::variation::Variation;
 
 use crate::cli::report_arguments::Reports;
@@ -26,6 +26,9 @@ pub struct Prove {
     /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
     #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
     pub vary: Vec<Variation>,
+    /// When the walker sees the interpreter's stores, and the interpreter the walker's
+    #[arg(long, value_name = "ORDER", value_parser = named::<MemoryOrder>(), default_value = "sc", help_heading = "Interpreter")]
+    pub memory: MemoryOrder,
     /// Let another profiler anchor a thread's current frame at any moment; with a number, at most that often
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
     pub other_profiler: Option<Option<u8>>,

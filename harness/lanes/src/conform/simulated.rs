@@ -66,7 +66,7 @@ impl Simulated {
         let mut steps = 0;
         self.learn(state);
         for _ in 0..ACCESS_LIMIT {
-            let (store, _) = self.interpreter.step(state, 0, &mut || false, 0)?;
+            let (store, _) = self.interpreter.step(state, 0, &mut || false, 0, &|_, anchor| anchor)?;
             if self.starts_round(store) {
                 return Some(steps);
             }
@@ -229,7 +229,10 @@ impl Turn<'_> {
     fn step(&mut self) {
         for _ in 0..ACCESS_LIMIT {
             self.order();
-            let Some((store, _)) = self.rig.interpreter.step(&mut self.state, 0, &mut || false, 0) else { return };
+            let Some((store, _)) = self.rig.interpreter.step(&mut self.state, 0, &mut || false, 0, &|_, anchor| anchor)
+            else {
+                return;
+            };
             if let Some((word, value)) = watched(&self.rig.interpreter, &self.state, store) {
                 self.history.push(StepEvent::Step(word, self.relative(word, value)));
                 if word == ThreadWord::CurrentFrame {

@@ -125,6 +125,7 @@ pub fn generate(
         samples,
         forks_before,
         setting,
+        loaded_before_writes: Vec::new(),
         legs,
         decisions,
     };

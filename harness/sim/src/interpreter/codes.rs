@@ -89,7 +89,7 @@ mod tests {
         for _ in 0..accesses {
             let movable: Vec<usize> = interpreter.movable(&state).collect();
             let Some(&thread) = movable.get(turn % movable.len().max(1)) else { return };
-            if let Some((store, _)) = interpreter.step(&mut state, thread, &mut || false, 0) {
+            if let Some((store, _)) = interpreter.step(&mut state, thread, &mut || false, 0, &|_, anchor| anchor) {
                 turn += usize::from(matches!(role(&interpreter, store), Some(Role::CodeGeneration(_))));
                 tell(&interpreter, &state, store);
             }

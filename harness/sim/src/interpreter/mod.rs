@@ -224,14 +224,16 @@ impl Interpreter {
         Vec::new()
     }
 
-    /// Performs one access, with anchor and sequence in the words. Returns the access, and the frames that have left
-    /// the stack if it was the last one of an operation.
+    /// Performs one access, with anchor and sequence in the words. `load` is what a comparison of this thread loads, given
+    /// the anchor in memory. Returns the access, and the frames that have left the stack if it was the last one of an
+    /// operation.
     pub fn step(
         &self,
         state: &mut State,
         thread: usize,
         choice: &mut dyn FnMut() -> bool,
         first_sequence: u64,
+        load: &dyn Fn(usize, Address) -> Address,
     ) -> Option<(SimStore, Vec<Address>)> {
         let store = self.prepare(state, thread, choice)?;
         let mut equal = true;
@@ -239,7 +241,7 @@ impl Interpreter {
         match store {
             SimStore::Word { .. } => {}
             SimStore::CompareAnchor { thread, frame, .. } => {
-                equal = state.words[usize::from(words(thread).anchor)] == frame;
+                equal = load(thread, state.words[usize::from(words(thread).anchor)]) == frame;
             }
             SimStore::IncrementSequence { thread } => {
                 let word = &mut state.words[usize::from(words(thread).sequence)];

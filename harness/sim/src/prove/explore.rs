@@ -150,7 +150,7 @@ impl SharedSearch<'_> {
         while explored.walks < task.walks && !self.stop.load(Ordering::Relaxed) {
             let Some(branch) = open.pop() else { break };
             task.memory.restore(walker.as_mut());
-            let asked = (self.options.reads, self.promise(task, walker.kind()));
+            let asked = (self.options.reads, self.options.memory, self.promise(task, walker.kind()));
             let mut walk = Walk::new(space, task.limit, asked, trace, &mut open, branch);
             let samples = match thread {
                 Some(thread) => smallvec![walker.sample_thread(&mut walk, thread)],

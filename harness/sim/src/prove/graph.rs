@@ -27,6 +27,10 @@ pub const FIRST_SEQUENCE: u64 = u64::MAX - 1;
 pub const NO_PROMISE: u128 = 1 << 127;
 /// No limit on how many times another profiler anchors.
 pub const ANY_NUMBER: u8 = u8::MAX;
+/// Most comparisons of a thread that can have loaded the anchor before they are due.
+pub const LOADS_AHEAD: usize = 2;
+/// A comparison has not loaded the anchor yet.
+const NOT_LOADED: u8 = u8::MAX;
 /// The thread has no stack.
 const NOTHING: u8 = u8::MAX;
 
@@ -41,6 +45,9 @@ pub struct Config {
     pub sequences: [i8; THREAD_COUNT],
     /// How many times another profiler may still anchor. [`ANY_NUMBER`] does not decrease.
     pub anchorings: u8,
+    /// What each thread's next comparisons have loaded already, as indices in [`Graph::addresses`], the next one first:
+    /// see [`Graph::loaded_before`].
+    pub(crate) loaded: [[u8; LOADS_AHEAD]; THREAD_COUNT],
 }
 
 /// A step that the interpreter can take.
@@ -217,7 +224,13 @@ impl Graph {
     /// The initial state, with no anchor set.
     #[must_use]
     pub fn start(&self) -> Config {
-        Config { node: 0, anchors: [0; THREAD_COUNT], sequences: [0; THREAD_COUNT], anchorings: 0 }
+        Config {
+            node: 0,
+            anchors: [0; THREAD_COUNT],
+            sequences: [0; THREAD_COUNT],
+            anchorings: 0,
+            loaded: [[NOT_LOADED; LOADS_AHEAD]; THREAD_COUNT],
+        }
     }
 
     /// The value of a word in a state.
@@ -260,7 +273,13 @@ impl Graph {
         match edge.store {
             SimStore::Word { .. } => {}
             SimStore::CompareAnchor { thread, .. } => {
-                if config.anchors[thread] == edge.address {
+                let loaded = match config.loaded[thread][0] {
+                    NOT_LOADED => config.anchors[thread],
+                    early => early,
+                };
+                next.loaded[thread].copy_within(1.., 0);
+                next.loaded[thread][LOADS_AHEAD - 1] = NOT_LOADED;
+                if loaded == edge.address {
                     next.node = edge.equal;
                 }
             }
@@ -272,9 +291,31 @@ impl Graph {
                 };
             }
             SimStore::ResetSequence { thread } => next.sequences[thread] = 0,
-            SimStore::Anchor { thread, .. } => next.anchors[thread] = edge.address,
+            SimStore::Anchor { thread, .. } => {
+                next.anchors[thread] = edge.address;
+                // A core sees its own stores at once. So a comparison after this store has loaded the stored value.
+                for early in next.loaded[thread].iter_mut().filter(|early| **early != NOT_LOADED) {
+                    *early = edge.address;
+                }
+            }
         }
         Ok(next)
+    }
+
+    /// The states in which comparisons had loaded the anchor before a write changed it from its value in `before`:
+    /// `after` with one such comparison more, then two, as far as [`LOADS_AHEAD`] allows.
+    ///
+    /// A store waits in its core's store buffer before it is visible, and loads do not wait for it. So a comparison can
+    /// load the anchor while the stores before it, such as that of the current frame, are not visible yet. That makes a
+    /// difference only if the anchor is written in between.
+    pub fn loaded_before(before: &Config, after: Config, thread: usize) -> impl Iterator<Item = Config> {
+        let old = before.anchors[thread];
+        let first = after.loaded[thread].iter().position(|&early| early == NOT_LOADED).unwrap_or(LOADS_AHEAD);
+        let slots = if after.anchors[thread] == old { LOADS_AHEAD..LOADS_AHEAD } else { first..LOADS_AHEAD };
+        slots.scan(after, move |after, slot| {
+            after.loaded[thread][slot] = old;
+            Some(*after)
+        })
     }
 
     /// The state after another profiler has atomically anchored the thread's current frame. `None` if it may not.

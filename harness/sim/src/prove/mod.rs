@@ -59,6 +59,12 @@
 //! In these programs, the decoded code objects are part of the walker's memory between samples. The programs free only
 //! a few code objects, so that the number of states is finite.
 //!
+//! # Store buffers
+//! x86-64 lets a load overtake the stores before it, so a comparison can load the anchor while the store of the current
+//! frame is not visible yet (`--memory tso`, [`MemoryOrder`](options::MemoryOrder)). The reference walker is then wrong
+//! within one sample: it writes the anchor, finds the current frame unchanged, and the frame leaves uncounted. A fence
+//! between that store and the load restores the results below.
+//!
 //! # What a changed interpreter would allow
 //! - If a yield moved the current frame before it compared the anchor, as a return does (`--vary
 //!   current-frame-first-on-yield`), generators could be anchored like any frame. The reference walker that accepts

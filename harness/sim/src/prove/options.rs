@@ -34,6 +34,18 @@ pub enum Reads {
     Samples,
 }
 
+/// When a store of the interpreter is visible to the walker, and when the interpreter sees what the walker wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
+pub enum MemoryOrder {
+    /// At once: sequential consistency.
+    #[default]
+    Sc,
+    /// As on x86-64: stores become visible in order but late, so a comparison can load the anchor before earlier
+    /// stores are visible. At most two comparisons of a thread are ahead of its stores.
+    Tso,
+}
+
 /// The subject and the limits of a search.
 pub struct ProofOptions<'a> {
     /// The walker to be searched. It must have a cache.
@@ -44,6 +56,9 @@ pub struct ProofOptions<'a> {
     pub sought: SoughtStack,
     /// When the interpreter may move.
     pub reads: Reads,
+    /// When accesses are visible to the other side. An interpreter at rest has no store that is not visible yet, so this
+    /// makes no difference with [`Reads::Samples`]. The write of another profiler is always visible at once.
+    pub memory: MemoryOrder,
     /// How many times another profiler may anchor a thread's current frame, at any moment and atomically.
     /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) means no limit.
     pub anchorings: u8,

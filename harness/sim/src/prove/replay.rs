@@ -47,9 +47,16 @@ pub fn scenario(
                 }
                 samples.push(thread.and_then(|thread| u8::try_from(thread).ok()));
             }
-            ProofEvent::Read { .. } | ProofEvent::Write { .. } => schedule.accesses += 1,
+            ProofEvent::Read { .. } => schedule.accesses += 1,
+            ProofEvent::Write { loaded_before, .. } => {
+                schedule.accesses += 1;
+                schedule.loaded_before_writes.push(loaded_before);
+            }
             ProofEvent::Result { .. } => {}
         }
+    }
+    if schedule.loaded_before_writes.iter().all(|&loaded| loaded == 0) {
+        schedule.loaded_before_writes.clear();
     }
     let limits = Limits::CPYTHON;
     Ok(Scenario {
@@ -62,6 +69,7 @@ pub fn scenario(
         samples,
         forks_before: None,
         setting: if at_rest { Setting::AtRest } else { Setting::Moving },
+        loaded_before_writes: schedule.loaded_before_writes,
         legs: schedule.legs,
         decisions: schedule.decisions,
     })
@@ -71,6 +79,7 @@ pub fn scenario(
 struct Schedule {
     legs: Vec<Leg>,
     decisions: Vec<u8>,
+    loaded_before_writes: Vec<u8>,
     /// Accesses of the walker since the last leg.
     accesses: u16,
     /// Whether the last leg is finished.

@@ -47,6 +47,8 @@ pub enum ProofEvent {
         word: Word,
         /// The value that the walker wrote.
         value: u64,
+        /// How many of the thread's next comparisons had loaded the anchor before.
+        loaded_before: u8,
     },
     /// The walker ended its sample.
     Result {

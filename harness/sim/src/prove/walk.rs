@@ -13,7 +13,7 @@ use crate::map::{Role, Word};
 use crate::promise::promises_hit;
 use crate::prove::element::{Branch, Member};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
-use crate::prove::options::Reads;
+use crate::prove::options::{MemoryOrder, Reads};
 use crate::prove::set::close;
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
@@ -43,6 +43,7 @@ pub struct Walk<'a, 'g> {
     set: Vec<Member>,
     closed: bool,
     reads: Reads,
+    memory: MemoryOrder,
     promise: Option<Promise<'a>>,
     /// Number of states: states of the interpreter, each combined with what the walker has read.
     pub states: u64,
@@ -58,7 +59,7 @@ impl<'a, 'g> Walk<'a, 'g> {
     pub fn new(
         space: &'a mut Space<'g>,
         limit: Option<u32>,
-        (reads, promise): (Reads, Option<Promise<'a>>),
+        (reads, memory, promise): (Reads, MemoryOrder, Option<Promise<'a>>),
         trace: &'a mut ProofTrace,
         open: &'a mut Vec<Branch<Member>>,
         branch: Branch<Member>,
@@ -75,6 +76,7 @@ impl<'a, 'g> Walk<'a, 'g> {
             set: branch.set,
             closed: branch.closed,
             reads,
+            memory,
             promise,
             states: 0,
             error: None,
@@ -187,12 +189,20 @@ impl<'a, 'g> Walk<'a, 'g> {
             return;
         };
         let index = u8::try_from(index).unwrap_or(0);
-        for member in &mut self.set {
-            let mut config = *self.space.config(member.id);
-            config.anchors[thread] = index;
-            member.id = self.space.id(config);
+        let loads_early = self.memory == MemoryOrder::Tso && self.reads != Reads::Samples;
+        let mut after: Vec<Member> = Vec::with_capacity(self.set.len());
+        for member in self.set.drain(..) {
+            let before = *self.space.config(member.id);
+            let mut written = before;
+            written.anchors[thread] = index;
+            let early = loads_early.then(|| Graph::loaded_before(&before, written, thread)).into_iter().flatten();
+            for (config, loaded_before) in std::iter::once(written).chain(early).zip(0..) {
+                let event = ProofEvent::Write { word, value, loaded_before };
+                let trace = self.trace.push(member.trace, event);
+                after.push(Member { id: self.space.id(config), trace, ..member });
+            }
         }
-        note(self.trace, &mut self.set, ProofEvent::Write { word, value });
+        self.set = after;
         self.closed = self.reads == Reads::Samples;
         self.script.push(value);
         self.position += 1;

@@ -116,6 +116,11 @@ pub struct Scenario {
     /// When the target moves, and what its samples must satisfy.
     #[serde(default)]
     pub setting: Setting,
+    /// For each write of the walker, how many of the thread's next comparisons had loaded the anchor before it. None for
+    /// the writes that follow. This is what a store buffer allows: see
+    /// [`Graph::loaded_before`](crate::prove::graph::Graph::loaded_before).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaded_before_writes: Vec<u8>,
     /// The schedule. After its last leg the interpreter stands still.
     pub legs: Vec<Leg>,
     /// The choices between threads that can move and between the ways at branches. When they are used up, the first one

@@ -1,5 +1,7 @@
 //! The target of a scenario. It moves between the accesses of its walker, and records which stacks it had.
 
+use std::collections::VecDeque;
+
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::CachingWalker;
@@ -26,6 +28,9 @@ pub(super) struct Target<'a> {
     /// The next leg, with the accesses that are left until its stores.
     leg: Option<Leg>,
     decisions: std::slice::Iter<'a, u8>,
+    loaded_before_writes: std::slice::Iter<'a, u8>,
+    /// What each thread's next comparisons have loaded already, the next one first.
+    loaded: [VecDeque<Address>; THREAD_COUNT],
     first_sequence: u64,
     setting: Setting,
     /// The current frames at the beginning of the sample.
@@ -56,6 +61,8 @@ impl<'a> Target<'a> {
             legs,
             leg,
             decisions: scenario.decisions.iter(),
+            loaded_before_writes: scenario.loaded_before_writes.iter(),
+            loaded: Default::default(),
             first_sequence: scenario.first_sequence,
             setting: scenario.setting,
             stood: [0; THREAD_COUNT],
@@ -216,9 +223,25 @@ impl<'a> Target<'a> {
         let thread = threads[Self::decide(&mut self.decisions, count)];
         let decisions = &mut self.decisions;
         let mut choice = || Self::decide(decisions, 2) == 1;
-        let before = self.notes.is_some().then(|| self.state.clone());
-        let stepped = self.interpreter.step(&mut self.state, thread, &mut choice, self.first_sequence);
+        let mut before = self.notes.is_some().then(|| self.state.clone());
+        let loaded = &self.loaded;
+        let load = |thread: usize, anchor| loaded[thread].front().copied().unwrap_or(anchor);
+        let stepped = self.interpreter.step(&mut self.state, thread, &mut choice, self.first_sequence, &load);
         let store = stepped.as_ref().map(|(store, _)| *store);
+        match store {
+            Some(SimStore::CompareAnchor { thread, .. }) => {
+                if let Some(early) = self.loaded[thread].pop_front() {
+                    self.written_in_operation = true;
+                    if let Some(before) = &mut before {
+                        before.words[usize::from(self.interpreter.map.thread_words(thread).anchor)] = early;
+                    }
+                }
+            }
+            // A core sees its own stores at once.
+            Some(SimStore::Anchor { thread, value }) => self.loaded[thread].iter_mut().for_each(|early| *early = value),
+            Some(SimStore::Word { .. } | SimStore::IncrementSequence { .. } | SimStore::ResetSequence { .. })
+            | None => {}
+        }
         if let Some((_, left)) = stepped
             && self.interpreter.is_between_operations(&self.state)
         {
@@ -359,12 +382,14 @@ impl RemoteMemory for Target<'_> {
         let word = interpreter.map.written(address, bytes.len());
         let role = word.and_then(|word| interpreter.map.role(word));
         match (word, role, bytes.first_chunk()) {
-            (Some(word), Some(Role::Anchor(_)), Some(&value)) => {
+            (Some(word), Some(Role::Anchor(thread)), Some(&value)) => {
                 self.access();
                 self.counting |= self.leg.is_some_and(|leg| leg.from == From::NextWrite);
                 self.written_in_operation = true;
                 let value = u64::from_le_bytes(value);
-                self.state.words[usize::from(word)] = value;
+                let old = std::mem::replace(&mut self.state.words[usize::from(word)], value);
+                let early = self.loaded_before_writes.next().copied().unwrap_or(0);
+                self.loaded[thread].extend(std::iter::repeat_n(old, early.into()));
                 self.note(|state| Note::Write { word, value, state: Box::new(state.clone()) });
                 Ok(())
             }

@@ -15,7 +15,7 @@ use sim::fuzzing::cache_state_machine::generate;
 use sim::program::SimInstruction::{Call, Line};
 use sim::program::{SimFunction, SimProgram, Thread};
 use sim::prove::graph::{ANY_NUMBER, Graph};
-use sim::prove::options::{ProofOptions, Reads, SoughtStack};
+use sim::prove::options::{MemoryOrder, ProofOptions, Reads, SoughtStack};
 use sim::prove::replay::scenario;
 use sim::prove::search::{ProofReport, SearchOutcome, search};
 use sim::scenario::{Leg, Scenario, Setting};
@@ -48,6 +48,7 @@ struct Case {
     samples: u32,
     sought: SoughtStack,
     reads: Reads,
+    memory: MemoryOrder,
     anchorings: u8,
 }
 
@@ -60,6 +61,7 @@ impl Case {
             samples: 6,
             sought: SoughtStack::NotThere,
             reads: Reads::Words,
+            memory: MemoryOrder::Sc,
             anchorings: 0,
         }
     }
@@ -74,6 +76,7 @@ impl Case {
             samples: self.samples,
             sought: self.sought,
             reads: self.reads,
+            memory: self.memory,
             anchorings: self.anchorings,
             states: u64::MAX,
             interrupted: &|| false,
@@ -127,6 +130,15 @@ fn the_holes_of_the_anchor_first_protocol_are_found() {
     }
     let case = Case::new(named("alternating"), WalkerKind::OwnReference, &[Weakening::PartialHitOnGrownStack]);
     Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
+}
+
+/// The current frame is stored, then the anchor is loaded, with no fence between: the walker can see the frame still
+/// there although the interpreter has already looked, and found another anchor.
+#[test]
+fn a_store_buffer_breaks_the_reference_walker() {
+    let case = Case { reads: Reads::Segments, ..Case::new(shared_leaf(), WalkerKind::OwnReference, &[]) };
+    case.holds();
+    Case { memory: MemoryOrder::Tso, ..case }.breaks();
 }
 
 const CODE_PROGRAMS: [(&str, Weakening); 2] = [
@@ -276,6 +288,7 @@ fn a_forked_child_is_walked_correctly_with_any_inherited_anchors() {
             samples: vec![None; 3],
             forks_before: Some(1),
             setting: Setting::AtRest,
+            loaded_before_writes: Vec::new(),
             legs: vec![Leg { stores: 20, ..Leg::default() }; 3],
             decisions: vec![0, 1, 0, 1, 1, 0],
         };
