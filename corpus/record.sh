@@ -42,6 +42,7 @@ record debug-threads "$debug" threads 20 --width 2 --depth 2 --frame-size equal:
 record release-construction "$release" construction 25 --stops 6
 record release-delegates "$release" delegates 26 --stops 8
 record release-shares "$release" shares 27 --stops 6
+record release-collections "$release" collections 28 --stops 6
 record old-deep "$old" deep 21 --depth 150 --frame-size unequal:100 --names astral --stops 2
 record old-generators "$old" generators 22 --depth 4
 record old-threads "$old" threads 23 --width 3 --names wide

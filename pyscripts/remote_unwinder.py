@@ -1,8 +1,10 @@
 """Drives this build's own `_remote_debugging.RemoteUnwinder`: one JSON document per line, in on stdin, out on stdout.
 
 Requests:
-  {"do": "open", "pid": PID, "cache": BOOL, "stats": BOOL}   a new unwinder; the previous one is dropped
-  {"do": "sample"}                              one walk of all threads
+  {"do": "open", "pid": PID, "cache": BOOL, "stats": BOOL, "options": {...}}
+        a new unwinder; the previous one is dropped. The options are those of `RemoteUnwinder`. Those that have their
+        default value are not passed on, so only a build that lacks another one raises TypeError
+  {"do": "sample"}                              one walk
   {"do": "run", "samples": N, "seconds": S}     walks at full speed until N, S (either may be null) or "stop"
         with "interval": S, one walk every S seconds; with "batch": S, a batch is sent at least every S seconds; with
         "times": true, each batch has the time of each of its walks
@@ -59,6 +61,15 @@ try:
 except ImportError:
     RemoteUnwinder = None
 HAS_CACHE = hasattr(RemoteUnwinder, "get_stats")
+DEFAULTS = {
+    "all_threads": False,
+    "only_active_thread": False,
+    "mode": 0,
+    "gc": False,
+    "native": False,
+    "opcodes": False,
+    "skip_non_matching_threads": True,
+}
 
 
 def described(error):
@@ -264,9 +275,9 @@ class Driver:
     def open(self, request):
         # Drop the previous one first: making an unwinder clears anchors, and dropping one may do so too.
         self.unwinder = None
-        options = {"all_threads": True}
+        options = {name: value for name, value in request["options"].items() if value != DEFAULTS[name]}
         if HAS_CACHE:
-            options |= {"cache_frames": request["cache"], "stats": request["stats"], "native": False, "gc": False}
+            options |= {"cache_frames": request["cache"], "stats": request["stats"]}
         self.unwinder = RemoteUnwinder(request["pid"], **options)
         self.has_counters = HAS_CACHE and request["stats"]
         self.counters = self.read_counters()

@@ -20,6 +20,7 @@ TURNS = @@TURNS@@
 WARM_UP = @@WARM_UP@@
 LIMIT = @@LIMIT@@
 CACHE = @@CACHE@@
+OPTIONS = dict(@@OPTIONS@@)
 # Only stacks of samples with this answer of the cache count. None: any.
 ANSWER = @@ANSWER@@
 # What the cache must answer, an entry for each sample. None: only stacks are judged.
@@ -162,9 +163,7 @@ class Sampler:
         if not hasattr(RemoteUnwinder, "get_stats"):
             give_up("the RemoteUnwinder of this CPython has no frame cache: it needs 3.15")
         try:
-            self.unwinder = RemoteUnwinder(
-                pid, all_threads=True, cache_frames=cache, stats=True, native=False, gc=False
-            )
+            self.unwinder = RemoteUnwinder(pid, cache_frames=cache, stats=True, **OPTIONS)
         except (OSError, RuntimeError) as error:
             give_up(f"RemoteUnwinder refuses process {pid}: {error}; may this process trace its children?")
         self.counters = self.read_counters()
@@ -185,7 +184,9 @@ class Sampler:
         before, self.counters = self.counters, self.read_counters()
         growth = [new - old for new, old in zip(self.counters, before)]
         threads = [thread for interpreter in result for thread in interpreter.threads]
-        return [tuple(map(plain, thread.frame_info)) for thread in threads], growth
+        # <GC> and <native> are of the file ~.
+        stacks = [[frame for frame in thread.frame_info if frame.filename != "~"] for thread in threads]
+        return [tuple(map(plain, stack)) for stack in stacks], growth
 
 
 def plain(frame):

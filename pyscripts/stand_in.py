@@ -459,7 +459,7 @@ class _(Faithful):
         return frame.__replace__(opcode=255)
 
 
-@fault("opcode-wrong", "a wrong opcode is reported if opcodes are requested", missing="needs opcodes=True")
+@fault("opcode-wrong", "a wrong opcode is reported if opcodes are requested")
 class _(Faithful):
     def frame(self, frame):
         return frame if frame.opcode is None else frame.__replace__(opcode=frame.opcode ^ 1)
@@ -1127,7 +1127,6 @@ class _(Faithful):
     "markers-stored",
     "a stack with markers is stored so that it is never found again",
     issue="marker frames",
-    missing="needs gc=True or native=True",
 )
 class _(Faithful):
     marked = False
@@ -1137,8 +1136,106 @@ class _(Faithful):
             self.forget()
 
     def stack(self, frames, thread):
-        self.marked = any(frame.funcname in ("<GC>", "<native>") for frame in frames)
+        self.marked = any(map(is_marker, frames))
         return frames
+
+
+def is_marker(frame):
+    return frame.filename == "~"
+
+
+def without(frames, marker):
+    return [frame for frame in frames if not (is_marker(frame) and frame.funcname == marker)]
+
+
+@fault(
+    "markers-counted-as-pops",
+    "no partial hit is found in a stored stack with a marker above the anchor",
+    issue="marker frames",
+)
+class _(WithoutEntry):
+    """The index of the anchor's frame in the entry, markers counted, is compared with the number of frames that left."""
+
+    def make(self):
+        super().make()
+        self.entries = {}
+
+    def misses(self, thread):
+        frames, sequence = self.entries.get(thread.native_id, ([], 0))
+        left = thread.get(Fields.SEQUENCE) - sequence
+        for frame in frames:
+            if is_marker(frame):
+                return True
+            left -= 1
+            if left < 0:
+                return False
+        return False
+
+    def stack(self, frames, thread):
+        for one in self.fields.threads():
+            if one.native_id == thread.thread_id:
+                self.entries[thread.thread_id] = frames, one.get(Fields.SEQUENCE)
+        return frames
+
+
+@fault("collections-kept", "a hit keeps the <GC> of the sample before")
+class _(Remembering):
+    def mixed(self, frames, last):
+        markers = [frame for frame in last if frame.funcname == "<GC>" and is_marker(frame)]
+        is_there = any(frame.funcname == "<GC>" for frame in frames)
+        return frames[:1] + markers + frames[1:] if self.hit and not is_there else frames
+
+
+@fault("collections-dropped", "a hit leaves out the <GC>")
+class _(Faithful):
+    def stack(self, frames, thread):
+        return without(frames, "<GC>") if self.hit else frames
+
+
+@fault("native-dropped", "a partial hit leaves out every <native>")
+class _(Faithful):
+    def stack(self, frames, thread):
+        return without(frames, "<native>") if self.cached and self.grown[PARTIAL] else frames
+
+
+@fault("native-told-twice", "a miss has every <native> twice")
+class _(Faithful):
+    def stack(self, frames, thread):
+        if not (self.cached and self.grown[MISSES]):
+            return frames
+        return [frame for one in frames for frame in [one] * (1 + (is_marker(one) and one.funcname == "<native>"))]
+
+
+@fault("leaf-opcode-from-the-cache", "a full hit has the stored opcode of the leaf")
+class _(Remembering):
+    def mixed(self, frames, last):
+        if not (self.cached and self.grown[FULL] and last):
+            return frames
+        return [frames[0].__replace__(opcode=last[0].opcode)] + frames[1:]
+
+
+@fault("opcodes-of-callers-missing", "what comes from the cache has no opcode")
+class _(Faithful):
+    def stack(self, frames, thread):
+        return frames[:1] + [one.__replace__(opcode=None) for one in frames[1:]] if self.hit else frames
+
+
+@fault("status-stale-on-hits", "a hit has the status of the sample before")
+class _(Faithful):
+    def make(self):
+        super().make()
+        self.statuses = {}
+
+    def thread(self, thread):
+        status = self.statuses.get(thread.thread_id, thread.status) if self.hit else thread.status
+        self.statuses[thread.thread_id] = thread.status
+        return thread.__replace__(status=status)
+
+
+@fault("status-of-the-processor-in-every-mode", "the status never says that the processor is unknown")
+class _(Faithful):
+    def thread(self, thread):
+        return thread.__replace__(status=thread.status & ~real.THREAD_STATUS_UNKNOWN)
 
 
 @fault("without-counters-otherwise", "without counters a hit leaves out a caller")

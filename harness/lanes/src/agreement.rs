@@ -9,13 +9,17 @@ use model::invariants::{Difference, Field, Violation};
 use model::oracle::attribution::Attribution;
 use model::oracle::differential::difference;
 use model::oracle::limits::as_reported;
-use model::oracle::rejections::is_documented_leaf;
+use model::oracle::markers::{Marker, PlacedMarker, describe, of_kind};
+use model::oracle::rejections::{has_no_leaf, is_documented_leaf};
+use model::run::configuration::{AskedThreads, Configuration};
 use model::run::finding::Possible;
 use model::schedule::fingerprint::LeafKind;
 use model::workload::grammar::Grammar;
 
-use crate::expected::counters;
+use crate::asked::{Asked, AskedList};
+use crate::expected::Owed;
 use crate::listing::{Listing, has_raised};
+use crate::opcodes::Opcode;
 use crate::owner::{Taken, UnwinderReport};
 use crate::recorder::{CellRecorder, Evidence};
 use crate::shared_code::{SharedCode, ThreadCode};
@@ -26,8 +30,8 @@ use crate::status::Status;
 pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
 /// What `RemoteUnwinder` raises for the whole process if any thread has a longer chain.
 const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
-/// The state of a stopped thread, as far as it decides whether walkers are documented not to walk it.
-#[derive(Clone, Copy, Debug)]
+/// The state of a stopped thread, as far as it decides what walkers owe for it.
+#[derive(Clone, Debug)]
 pub(super) struct Standing {
     /// The address of its thread state.
     pub(super) state: Address,
@@ -44,17 +48,30 @@ pub(super) struct Standing {
     pub(super) links: usize,
     /// The status that CPython's unwinder has to report, if the layout says how it is composed.
     pub(super) status: Option<Status>,
+    /// The state of the thread that holds its interpreter's GIL.
+    pub(super) holder: Option<Address>,
+    /// Whether its current frame was the anchor before the sample, so that there can be a full hit.
+    pub(super) is_anchored: bool,
+    /// The markers that CPython's unwinder owes.
+    pub(super) markers: Vec<PlacedMarker>,
+    /// The opcodes of its frames, leaf first. Empty unless the unwinder is asked for them.
+    pub(super) opcodes: Vec<Opcode>,
 }
 
 impl Standing {
+    /// Whether it holds the GIL.
+    pub(super) fn is_active(&self) -> bool {
+        self.holder == Some(self.state)
+    }
+
     /// Whether CPython's unwinder walks this thread.
-    fn is_walked_by_cpython(self) -> bool {
+    fn is_walked_by_cpython(&self) -> bool {
         self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
     }
 }
 
 /// Whether the walker is documented to reject a thread in this state with this error.
-fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
+fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: &Standing) -> bool {
     let is_too_deep = standing.links > LONGEST_CHAIN;
     match walker {
         WalkerKind::OwnReference => match rejection {
@@ -81,32 +98,57 @@ pub(super) struct Stopped<'a> {
     pub(super) truth: &'a [ThreadSample],
     /// That walker: it knows the code objects.
     pub(super) by: &'a UncachedWalker,
-    /// The state of each thread, in the same order.
+    /// The state of each thread, in the same order. Empty if it is unknown.
     pub(super) standings: &'a [Standing],
     /// The code of each thread's frames, in the same order.
     pub(super) codes: &'a [ThreadCode],
+    /// The threads that the walker is asked for, by their places in these lists.
+    pub(super) listed: &'a [usize],
     /// What else was seen at the addresses of that code.
     pub(super) shared: &'a SharedCode,
 }
 
 impl<'a> Stopped<'a> {
-    /// The same without the first `count` threads.
-    fn without(self, count: usize) -> Self {
-        Self {
-            truth: self.truth.get(count..).unwrap_or_default(),
-            standings: self.standings.get(count..).unwrap_or_default(),
-            codes: self.codes.get(count..).unwrap_or_default(),
-            ..self
-        }
+    /// What is known about the threads that the walker is asked for.
+    fn threads(self) -> impl Iterator<Item = StoppedThread<'a>> {
+        let of = move |&index: &usize| {
+            let truth = self.truth.get(index)?;
+            Some(StoppedThread { truth, standing: self.standings.get(index), code: self.codes.get(index) })
+        };
+        self.listed.iter().filter_map(of)
+    }
+
+    /// Whether a thread holds the GIL that has left the list, because it ends. It runs no Python.
+    fn is_ending(self) -> bool {
+        let is_listed = |holder| self.standings.iter().any(|standing| standing.state == holder);
+        self.standings.iter().filter_map(|standing| standing.holder).any(|holder| !is_listed(holder))
+    }
+
+    fn ids(self) -> Vec<u64> {
+        self.threads().map(|thread| thread.truth.native_thread_id).collect()
+    }
+}
+
+/// What is known about one thread.
+#[derive(Clone, Copy)]
+struct StoppedThread<'a> {
+    truth: &'a ThreadSample,
+    standing: Option<&'a Standing>,
+    code: Option<&'a ThreadCode>,
+}
+
+impl<'a> StoppedThread<'a> {
+    fn stack(self) -> &'a [Frame] {
+        self.truth.outcome.as_deref().unwrap_or_default()
     }
 }
 
 /// What a comparison found about the list of threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
-    /// How many threads at the start of the target's list CPython's unwinder cannot list, because it is older than their
-    /// interpreters. The sample is that of the threads after them.
-    pub(super) unlisted: usize,
+    /// The threads that the sample has, by their places in the target's list. CPython's unwinder lists those that its
+    /// configuration asks for, and none of interpreters that are newer than itself.
+    pub(super) listed: Vec<usize>,
     /// Whether the interpreter has ended at which CPython's unwinder begins. Nothing is known then about what it read.
     pub(super) has_ended: bool,
     /// If CPython's unwinder raised where it is documented to: the index of the thread at which it raised, among those
@@ -118,6 +160,7 @@ pub(super) struct Compared {
 pub(super) fn compare(
     recorder: &mut CellRecorder<'_>,
     stopped: Stopped<'_>,
+    asked: Asked,
     attribution: Option<&mut Attribution>,
     taken: &Taken,
 ) -> Compared {
@@ -125,32 +168,48 @@ pub(super) fn compare(
     let listing = unwinder.as_ref().map(|unwinder| &unwinder.listing);
     let interpreters: Vec<Address> = stopped.standings.iter().map(|standing| standing.owner).collect();
     let all = ids(stopped.truth);
-    let unlisted = listing.map_or(0, |listing| listing.missing(&interpreters, &all, &sample.threads));
+    let asks_for_all = asked.configuration.threads == AskedThreads::All;
+    let listing_of_all = listing.filter(|_| asks_for_all);
+    let unlisted = listing_of_all.map_or(0, |listing| listing.missing(&interpreters, &all, &sample.threads));
     if unlisted > 0 && !has_raised(&sample.threads) {
         let seen = format!("{:?}", ids(&sample.threads));
         let violation = Violation::Told { field: Field::LaterInterpreters, seen, possible: format!("{all:?}") };
         recorder.violation(sample.walker, violation, Evidence::default());
     }
+    let list = match unwinder {
+        Some(_) if !stopped.standings.is_empty() => asked.list(stopped.standings, unlisted, &ids(&sample.threads)),
+        _ => AskedList { indices: (0..all.len()).collect(), is_inactive: false },
+    };
+    if list.is_inactive {
+        let violation = Violation::Told {
+            field: Field::InactiveThread,
+            seen: format!("{:?}", ids(&sample.threads)),
+            possible: "no thread, because the one that has the GIL does not match the mode".to_owned(),
+        };
+        recorder.violation(sample.walker, violation, Evidence::default());
+    }
     let has_ended = listing == Some(&Listing::Ended);
-    let raised = compare_listed(recorder, stopped.without(unlisted), has_ended, attribution, taken);
-    Compared { unlisted, has_ended, raised }
+    let stopped = Stopped { listed: &list.indices, ..stopped };
+    let raised = compare_listed(recorder, stopped, asked.configuration, has_ended, attribution, taken);
+    Compared { listed: list.indices, has_ended, raised }
 }
 
 /// Compares a sample with the threads that its walker can list.
 fn compare_listed(
     recorder: &mut CellRecorder<'_>,
     stopped: Stopped<'_>,
+    configuration: Configuration,
     has_ended: bool,
     attribution: Option<&mut Attribution>,
     taken: &Taken,
 ) -> Option<usize> {
     let Taken { sample, unwinder } = taken;
     let walker = sample.walker;
-    if has_ended && (has_raised(&sample.threads) || ids(&sample.threads) != ids(stopped.truth)) {
+    if has_ended && (has_raised(&sample.threads) || ids(&sample.threads) != stopped.ids()) {
         sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
         let raised = sample.threads.iter().find_map(|thread| thread.outcome.as_ref().err());
         let seen = raised.map_or_else(|| format!("{:?}", ids(&sample.threads)), ToString::to_string);
-        let possible = format!("{:?}", ids(stopped.truth));
+        let possible = format!("{:?}", stopped.ids());
         let violation = Violation::Told { field: Field::EndedInterpreter, seen, possible };
         recorder.violation(walker, violation, Evidence::default());
         return None;
@@ -162,40 +221,41 @@ fn compare_listed(
     if let Some(rejection) = raised {
         sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
         // CPython's unwinder walks the threads in order and raises at the first one it does not walk.
-        let number = stopped.standings.iter().position(|standing| !standing.is_walked_by_cpython());
-        let standing = number.and_then(|number| stopped.standings.get(number));
-        if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) {
-            return number;
+        let mut standings = stopped.threads().map(|thread| thread.standing);
+        let at = standings.by_ref().position(|it| it.is_some_and(|standing| !standing.is_walked_by_cpython()));
+        let standing = at.and_then(|at| stopped.threads().nth(at)).and_then(|thread| thread.standing);
+        if standing.is_some_and(|standing| is_documented(walker, rejection, standing)) {
+            return at;
         }
-        reject(recorder, walker, rejection, stopped.truth.first());
+        if !(configuration.threads == AskedThreads::Active && stopped.is_ending() && has_no_leaf(rejection)) {
+            reject(recorder, walker, rejection, stopped.threads().next().map(|thread| thread.truth));
+        }
         return None;
     }
-    if is_other_list(recorder, stopped.truth, sample) {
+    if is_other_list(recorder, stopped, sample) {
         // The threads of the two lists cannot be matched.
         return None;
     }
     if let Some(report) = unwinder {
-        judge_report(recorder, stopped, sample, report);
+        judge_report(recorder, stopped, configuration, sample, report);
     }
     let mut uncached = Attribution::default();
     let attribution = attribution.unwrap_or(&mut uncached);
-    for (index, thread) in sample.threads.iter().enumerate() {
+    for (thread, known) in sample.threads.iter().zip(stopped.threads()) {
         recorder.count(walker, thread);
         let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
-        let standing = stopped.standings.get(index);
-        let seen = stopped.truth.get(index);
-        let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
+        let stack = known.stack();
         match &thread.outcome {
-            Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
+            Err(rejection) if known.standing.is_some_and(|standing| is_documented(walker, rejection, standing)) => {}
             Err(Rejection::Empty) if stack.is_empty() => {}
-            Err(rejection) => reject(recorder, walker, rejection, seen),
+            Err(rejection) => reject(recorder, walker, rejection, Some(known.truth)),
             Ok(reported) => {
                 let (truth, limits) = as_reported(walker, stack, |frame| stopped.by.has_long_table(frame));
                 limits.into_iter().for_each(|limit| recorder.degraded(walker, limit));
                 let Some(mut difference) = difference(reported, &truth) else { continue };
                 if walker.is_cpythons()
                     && let Difference::Function { index: frame } = difference
-                    && stopped.codes.get(index).is_some_and(|codes| stopped.shared.explains(codes, reported, &truth))
+                    && known.code.is_some_and(|codes| stopped.shared.explains(codes, reported, &truth))
                 {
                     difference = Difference::OtherInterpretersCode { index: frame };
                 }
@@ -230,8 +290,8 @@ fn reject(recorder: &mut CellRecorder<'_>, walker: WalkerKind, rejection: &Rejec
 }
 
 /// Whether a walker lists other threads than the interpreters have, or in another order. Reports that as a violation.
-fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &[ThreadSample], sample: &Sample) -> bool {
-    let (seen, possible) = (ids(&sample.threads), ids(truth));
+fn is_other_list(recorder: &mut CellRecorder<'_>, stopped: Stopped<'_>, sample: &Sample) -> bool {
+    let (seen, possible) = (ids(&sample.threads), stopped.ids());
     if seen == possible {
         return false;
     }
@@ -241,31 +301,81 @@ fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &[ThreadSample], sample
     true
 }
 
-/// Judges what the unwinder reports besides frames: status, interpreter, opcodes and counters.
-fn judge_report(recorder: &mut CellRecorder<'_>, stopped: Stopped<'_>, sample: &Sample, report: &UnwinderReport) {
+/// Judges what the unwinder reports besides frames: status, interpreter, markers, opcodes and counters.
+fn judge_report(
+    recorder: &mut CellRecorder<'_>,
+    stopped: Stopped<'_>,
+    configuration: Configuration,
+    sample: &Sample,
+    report: &UnwinderReport,
+) {
     let walker = sample.walker;
-    let mut wrong = |field, seen: String, possible: String| {
-        recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());
-    };
-    for (standing, thread) in stopped.standings.iter().zip(&report.threads) {
-        if let (Some(seen), Some(status)) = (thread.status, standing.status)
+    for ((known, told), thread) in stopped.threads().zip(&report.threads).zip(&sample.threads) {
+        let Some(standing) = known.standing else { continue };
+        let mut wrong = |field, seen: String, possible: String| {
+            recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());
+        };
+        if let (Some(seen), Some(status)) = (told.status, standing.status)
             && !status.allows(seen)
         {
             wrong(Field::Status, format!("{seen:#x}"), format!("{:#x}", status.flags));
         }
-        if let (Some(seen), Some(id)) = (thread.interpreter, standing.interpreter)
+        if let (Some(seen), Some(id)) = (told.interpreter, standing.interpreter)
             && seen != id
         {
             wrong(Field::Interpreter, seen.to_string(), id.to_string());
         }
-        if thread.has_opcodes {
+        let Ok(stack) = &thread.outcome else { continue };
+        for (marker, field) in [(Marker::Gc, Field::GcMarkers), (Marker::Native, Field::NativeMarkers)] {
+            let [seen, owed] = [&told.details.markers, &standing.markers].map(|markers| of_kind(markers, marker));
+            if seen != owed {
+                let lacks_first = owed.split_first().is_some_and(|(first, rest)| first.above == 0 && seen == rest);
+                let is_begun = marker == Marker::Gc && lacks_first && walker.is_cached() && standing.is_anchored;
+                let field = if is_begun { Field::BegunCollection } else { field };
+                let frames = [(&seen, stack.as_ref()), (&owed, known.stack())];
+                let [seen, owed] = frames.map(|(markers, stack)| describe(markers, stack));
+                wrong(field, seen, owed);
+            }
+        }
+        if let Some(grammar) = stopped.grammar.filter(|_| configuration.gc) {
+            let seen = of_kind(&told.details.markers, Marker::Gc);
+            let seen: Vec<usize> = seen.iter().map(|placed| placed.above).filter(|&above| above > 0).collect();
+            let owed = grammar.collections_in(stack);
+            if seen != owed {
+                let possible = format!("collections in frames {owed:?}, by what the program does");
+                wrong(Field::GcMarkers, format!("collections in frames {seen:?}"), possible);
+            }
+        }
+        if !configuration.opcodes && told.details.has_opcodes() {
             wrong(Field::Opcode, "an opcode".to_owned(), "none, because opcodes were not requested".to_owned());
         }
-    }
-    if let (Some(counted), Some(owed)) = (report.counters, &report.owed) {
-        let owed = counters(owed);
-        if counted != owed {
-            recorder.violation(walker, Violation::Counters { told: counted, owed }, Evidence::default());
+        if configuration.opcodes
+            && let Some((seen, owed)) = wrong_opcode(walker, &told.details.opcodes, &standing.opcodes)
+        {
+            wrong(Field::Opcode, seen, owed);
         }
     }
+    if let (Some(told), Some(Owed { counters: Some(owed), .. })) = (report.counters, &report.owed)
+        && told != *owed
+    {
+        recorder.violation(walker, Violation::Counters { told, owed: *owed }, Evidence::default());
+    }
+}
+
+/// The first frame whose opcode is none that it may have, in words. A walk reads what the instruction is now. A caller
+/// from the cache has what its call was when it was read, and the interpreter specializes instructions.
+fn wrong_opcode(walker: WalkerKind, seen: &[Option<u64>], owed: &[Opcode]) -> Option<(String, String)> {
+    let is_right = |index: usize, seen: Option<u64>, owed: &Opcode| match seen.and_then(|it| u8::try_from(it).ok()) {
+        Some(seen) if index > 0 && walker.is_cached() => owed.before.contains(&seen) || seen == owed.now,
+        Some(seen) => seen == owed.now,
+        None => false,
+    };
+    if seen.len() != owed.len() {
+        // That is a difference of the stacks.
+        return None;
+    }
+    let mut frames = seen.iter().zip(owed).enumerate();
+    let (index, (seen, owed)) = frames.find(|&(index, (&seen, owed))| !is_right(index, seen, owed))?;
+    let seen = seen.map_or_else(|| "none".to_owned(), |seen| seen.to_string());
+    Some((format!("{seen} in frame {index}"), format!("{}, before that {:?}", owed.now, owed.before)))
 }

@@ -18,6 +18,7 @@ use model::jit_mode::JitMode;
 use model::lane::Lane;
 use model::oracle::statistics::Demand;
 use model::run::cell::{CellId, Expected, PlannedCell, Row as ReportedRow};
+use model::run::configuration::Configuration;
 use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::workload::{Family, Overrides};
@@ -101,7 +102,14 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
     };
     let walkers = WalkerKind::ALL.into_iter().filter(can_run).collect();
     let name = format!("process {}", options.pid);
-    let id = CellId { row: name.clone(), lane: Lane::Live, family: "attached".into(), walkers, seed: 0 };
+    let id = CellId {
+        row: name.clone(),
+        lane: Lane::Live,
+        family: "attached".into(),
+        walkers,
+        seed: 0,
+        configuration: Configuration::default(),
+    };
     consumer.event(&Event::RunStarted {
         rows: vec![ReportedRow {
             name: name.clone(),

@@ -11,11 +11,13 @@ use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
 use model::invariants::Violation;
 use model::run::cell::Inconclusive;
+use model::run::configuration::Configuration;
 use model::workload::positions::Positions;
 use process::memory::ProcessMemory;
 use process::target::Target;
 use process::unwinder::{CountedSample, Unwinder, UnwinderError};
 
+use crate::asked::Asked;
 use crate::cell::{Cell, CellError};
 use crate::listing::{Listing, head_of};
 use crate::recorder::{CellRecorder, Evidence};
@@ -46,8 +48,17 @@ impl UnwinderPool {
         counts: bool,
     ) -> Result<RenewedUnwinder<'a>, CellError> {
         let idle = self.idle.get_mut(&cell.row.build.python).and_then(Vec::pop);
-        let mut unwinder =
-            RenewedUnwinder { cell, target, kind, counts, idle, open: None, head: None, deaths_left: MOST_DEATHS };
+        let mut unwinder = RenewedUnwinder {
+            cell,
+            target,
+            kind,
+            counts,
+            idle,
+            open: None,
+            head: None,
+            main: None,
+            deaths_left: MOST_DEATHS,
+        };
         unwinder.opened(recorder)?;
         Ok(unwinder)
     }
@@ -116,6 +127,8 @@ pub(super) struct RenewedUnwinder<'a> {
     open: Option<Unwinder>,
     /// The head of the target's list of interpreters when the unwinder was made, if it could be read.
     head: Option<Address>,
+    /// The state of that interpreter's main thread.
+    main: Option<Address>,
     deaths_left: u32,
 }
 
@@ -146,9 +159,13 @@ impl RenewedUnwinder<'_> {
             Some(unwinder) => unwinder,
             None => Unwinder::start(&self.cell.row.build.python, self.cell.patience())?,
         };
-        unwinder.count(self.counts);
+        let asked = self.cell.id.configuration;
+        unwinder.configure(Configuration { statistics: asked.statistics && self.counts, ..asked });
         let Observed { pid, site } = self.target;
-        self.head = ProcessMemory::new(pid).read_u64(head_of(&site.layout, site.runtime)).ok();
+        let mut memory = ProcessMemory::new(pid);
+        self.head = memory.read_u64(head_of(&site.layout, site.runtime)).ok();
+        let main = self.head.zip(site.layout.thread.status).map(|(head, words)| head.wrapping_add(words.threads_main));
+        self.main = main.and_then(|main| memory.read_u64(main).ok());
         unwinder.open(self.target.pid, self.kind.is_cached(), self.cell.patience())?;
         Ok(unwinder)
     }
@@ -156,6 +173,11 @@ impl RenewedUnwinder<'_> {
     /// The head of the target's list of interpreters when the unwinder was made, if it could be read.
     pub(super) fn head(&self) -> Option<Address> {
         self.head
+    }
+
+    /// What the unwinder is asked for.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { configuration: self.cell.id.configuration, main: self.main }
     }
 
     /// What the unwinder can list of the stopped target.

@@ -1,6 +1,7 @@
 //! The lanes: how target and walkers are interleaved.
 
 pub(crate) mod agreement;
+mod asked;
 pub mod attach;
 pub mod bundle;
 pub mod cell;
@@ -16,6 +17,7 @@ pub mod findings;
 mod leaf;
 mod listing;
 pub mod live;
+mod opcodes;
 mod owner;
 pub mod profile;
 pub mod record;

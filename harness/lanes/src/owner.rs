@@ -8,9 +8,11 @@ use process::memory::ProcessMemory;
 use process::unwinder::{CountedSample, ToldThread};
 use smallvec::SmallVec;
 
+use crate::agreement::Standing;
+use crate::asked::Asked;
 use crate::cell::{Cell, CellError};
 use crate::drivers::{RenewedUnwinder, UnwinderPool};
-use crate::expected::Expected;
+use crate::expected::{Expected, Owed};
 use crate::listing::{Listing, has_raised};
 use crate::recorder::CellRecorder;
 use crate::session::Session;
@@ -27,8 +29,8 @@ pub(super) struct UnwinderReport {
     pub(super) counters: Option<Counters>,
     /// The details of each thread in the sample.
     pub(super) threads: SmallVec<[ToldThread; 1]>,
-    /// The sample that its protocol owes, if the unwinder has a cache and lists what it is expected to.
-    pub(super) owed: Option<Sample>,
+    /// What its protocol owes, if the unwinder has a cache and lists what it is expected to.
+    pub(super) owed: Option<Owed>,
     /// Which interpreters the unwinder can list.
     pub(super) listing: Listing,
 }
@@ -112,6 +114,7 @@ impl<'a> Owner<'a> {
         recorder: &mut CellRecorder<'_>,
         turn: usize,
         memory: &mut ProcessMemory,
+        standings: &[Standing],
     ) -> Result<Option<Taken>, CellError> {
         match self {
             Self::Own(walkers) => {
@@ -128,24 +131,36 @@ impl<'a> Owner<'a> {
                     expected.forget();
                     return Ok(None);
                 };
+                let asked = unwinder.asked();
                 let is_owed = owed.as_ref().is_none_or(|owed| lists_the_same(owed, &sample));
-                if matches!(listing, Listing::Without(_)) && !is_owed {
+                if matches!(listing, Listing::Without(_)) && (!is_owed || !asked.configuration.lists_all()) {
                     // It lists newer interpreters, too.
                     expected.lost();
                     owed = None;
                 }
+                let ids: Vec<u64> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
+                let owed =
+                    owed.map(|owed| expected.of_listed(owed, standings, &asked.list(standings, 0, &ids), counters));
                 Ok(Some(Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed, listing }) }))
             }
             Self::Nobody => Ok(None),
         }
     }
 
+    /// What the walker whose turn it is was asked for.
+    pub(super) fn asked(&self, turn: usize) -> Asked {
+        match self {
+            Self::Cpython(unwinders) => unwinders.get(turn).map(|(unwinder, _)| unwinder.asked()).unwrap_or_default(),
+            Self::Own(_) | Self::Nobody => Asked::default(),
+        }
+    }
+
     /// The latest sample raised at the thread with this index.
-    pub(super) fn raised(&mut self, turn: usize, owed: &Sample, number: usize) {
+    pub(super) fn raised(&mut self, turn: usize, owed: &Owed, number: usize) {
         if let Self::Cpython(unwinders) = self
             && let Some((_, expected)) = unwinders.get_mut(turn)
         {
-            expected.raised(owed, number);
+            expected.raised(&owed.sample, number);
         }
     }
 

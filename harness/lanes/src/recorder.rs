@@ -12,6 +12,7 @@ use model::oracle::cause::Cause;
 use model::oracle::limits::Limit;
 use model::oracle::profile::{Counter, Profile};
 use model::oracle::tally::Tally;
+use model::run::configuration::Configuration;
 use model::run::event::Event;
 use model::run::excess::Unconfirmed;
 use model::run::finding::{Finding, Fingerprint, Possible};
@@ -222,6 +223,7 @@ impl<'a> CellRecorder<'a> {
             lane: id.lane,
             family: id.family.clone(),
             walker,
+            configuration: if walker.is_cpythons() { id.configuration } else { Configuration::default() },
             violation,
             cause,
             seen: Vec::new(),

@@ -4,26 +4,35 @@ use framewalk::layout::Layout;
 use framewalk::memory::{Address, RemoteMemory, Segment};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::ThreadState;
+use model::run::configuration::ProfilingMode;
 
 /// `THREAD_STATUS_HAS_GIL` of `_remote_debugging`. The flags below are named likewise.
 const HAS_GIL: u64 = 1 << 0;
-/// Set in mode `wall`, where neither the GIL nor the processor matters.
+/// Set in modes in which the unwinder does not look at the processor.
 const UNKNOWN: u64 = 1 << 2;
 const GIL_REQUESTED: u64 = 1 << 3;
 /// An exception is being raised or handled.
 const HAS_EXCEPTION: u64 = 1 << 4;
 const MAIN_THREAD: u64 = 1 << 5;
 
-/// Whether an unwinder may report this status for the main thread of a process, whatever the thread does.
-pub(super) fn is_of_main_thread(told: u64) -> bool {
-    let always = UNKNOWN | MAIN_THREAD;
-    told & !(HAS_GIL | GIL_REQUESTED | HAS_EXCEPTION) == always
+/// `THREAD_STATUS_ON_CPU`.
+const ON_CPU: u64 = 1 << 1;
+
+/// Whether an unwinder may report this status for the main thread of a process in this mode, whatever the thread does.
+pub(super) fn is_of_main_thread(told: u64, mode: ProfilingMode) -> bool {
+    let processor = if mode.looks_at_processor() { told & ON_CPU } else { UNKNOWN };
+    told & !(HAS_GIL | GIL_REQUESTED | HAS_EXCEPTION) == processor | MAIN_THREAD
 }
 
 impl Status {
     /// Whether the thread holds its interpreter's GIL.
     pub(super) fn has_gil(self) -> bool {
         self.flags & HAS_GIL != 0
+    }
+
+    /// Whether the thread raises or handles an exception. `None` if that is unknown.
+    pub(super) fn has_exception(self) -> Option<bool> {
+        (self.unknown & HAS_EXCEPTION == 0).then_some(self.flags & HAS_EXCEPTION != 0)
     }
 }
 
@@ -33,7 +42,7 @@ pub(super) struct Status {
     /// The flags that are set.
     pub(super) flags: u64,
     /// The flags whose value is unknown.
-    unknown: u64,
+    pub(super) unknown: u64,
 }
 
 impl Status {
@@ -43,7 +52,8 @@ impl Status {
     }
 }
 
-/// The status of a thread in mode `wall`. `None` if the layout does not say where its words are. A running generator
+/// The status of a stopped thread. `knows_processor` says whether the unwinder looks whether the thread is on a
+/// processor, and understands what it sees. `None` if the layout does not say where its words are. A running generator
 /// handles exceptions of its own, in a place that the layout does not give. The main thread of an interpreter other
 /// than the first, whose id is 0, is unknown. Before the interpreter runs the program, and after that, it has no main
 /// thread.
@@ -53,6 +63,7 @@ pub(super) fn status(
     thread: &ThreadState,
     in_generator: bool,
     id: Option<u64>,
+    knows_processor: bool,
 ) -> Result<Option<Status>, Rejection> {
     let Some(words) = layout.thread.status else { return Ok(None) };
     let (mut holds, mut requested, mut raised, mut handled) = ([0; 4], [0; 4], [0; 8], [0; 8]);
@@ -78,5 +89,35 @@ pub(super) fn status(
     let set = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
     let unknown = [(in_generator && !has_exception, HAS_EXCEPTION), (id.is_some_and(|id| id != 0), MAIN_THREAD)];
     let unknown = unknown.into_iter().filter(|(is_unknown, _)| *is_unknown).fold(0, |all, (_, flag)| all | flag);
-    Ok(Some(Status { flags: set.fold(UNKNOWN, |status, flag| status | flag), unknown }))
+    let processor = if knows_processor { 0 } else { UNKNOWN };
+    Ok(Some(Status { flags: set.fold(processor, |status, flag| status | flag), unknown }))
+}
+
+/// What runs in a stopped thread's interpreter. Nothing, if the layout does not say where to read it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Running {
+    /// The frame in which a collection began that still runs.
+    pub(super) collecting: Option<Address>,
+    /// The state of the thread that holds the GIL. A thread that ends holds it for a while after it has left the list.
+    pub(super) holder: Option<Address>,
+}
+
+impl Running {
+    pub(super) fn read(
+        memory: &mut dyn RemoteMemory,
+        layout: &Layout,
+        thread: &ThreadState,
+    ) -> Result<Self, Rejection> {
+        let Some(words) = layout.interpreter.running else { return Ok(Self::default()) };
+        let (mut collecting, mut locked) = ([0; 4], [0; 4]);
+        let at = |offset: u64| thread.interpreter.wrapping_add(offset);
+        memory.read(at(words.collecting), &mut collecting)?;
+        memory.read(at(words.gil_locked), &mut locked)?;
+        let frame = memory.read_u64(at(words.collecting_frame))?;
+        let holder = memory.read_u64(at(words.gil_holder))?;
+        Ok(Self {
+            collecting: (collecting != [0; 4] && frame != 0).then_some(frame),
+            holder: (locked == 1_i32.to_le_bytes()).then_some(holder),
+        })
+    }
 }

@@ -1,6 +1,6 @@
 //! Turns the replies of the unwinder's driver into samples.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use framewalk::frame::{Frame, Location};
@@ -9,6 +9,7 @@ use framewalk::printable::excerpt;
 use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use framewalk::stack::Stack;
+use model::oracle::markers::{Marker, PlacedMarker};
 use serde::Deserialize;
 use smallvec::{SmallVec, smallvec};
 
@@ -26,14 +27,37 @@ pub struct CountedSample {
 }
 
 /// What an unwinder reports about a thread besides its frames. A field is `None` if the version does not report it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToldThread {
     /// The id of the thread's interpreter.
     pub interpreter: Option<u64>,
     /// The thread's status: the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
     pub status: Option<u64>,
-    /// Whether a frame has an opcode, although none was requested.
-    pub has_opcodes: bool,
+    /// What it reports about the thread's stack.
+    pub details: Arc<StackDetails>,
+}
+
+/// What an unwinder reports about a stack besides frames with names and locations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StackDetails {
+    /// The markers, from the leaf down. The stack of the sample is without them.
+    pub markers: Vec<PlacedMarker>,
+    /// The opcode of each frame, leaf first, where it reports one.
+    pub opcodes: Vec<Option<u64>>,
+}
+
+impl StackDetails {
+    /// Whether a frame has an opcode.
+    #[must_use]
+    pub fn has_opcodes(&self) -> bool {
+        self.opcodes.iter().any(Option::is_some)
+    }
+
+    /// How many markers are among the last `count` frames, markers counted.
+    fn markers_in_last(&self, count: usize) -> usize {
+        let first = (self.opcodes.len() + self.markers.len()).saturating_sub(count);
+        self.markers.iter().enumerate().filter(|(before, placed)| placed.above + before >= first).count()
+    }
 }
 
 /// The driver's first line.
@@ -45,7 +69,7 @@ pub(super) struct Hello {
 }
 
 /// Function, file, line, end line, column, end column, opcode.
-type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<u64>);
 
 /// Line, end line, column, end column.
 pub(super) type ToldPosition = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
@@ -76,12 +100,8 @@ impl Reply {
 /// The frames and stacks that the driver has sent so far. It refers to them by number.
 #[derive(Debug, Default)]
 pub(super) struct Interned {
-    frames: Vec<Frame>,
-    stacks: Vec<Stack>,
-    /// The frames with an opcode, although none was requested.
-    with_opcode: BTreeSet<usize>,
-    /// The stacks with such a frame.
-    with_opcodes: BTreeSet<usize>,
+    frames: Vec<(Frame, Option<u64>)>,
+    stacks: Vec<(Stack, Arc<StackDetails>)>,
 }
 
 impl Interned {
@@ -96,16 +116,24 @@ impl Interned {
             *self = Self::default();
         }
         for (function, file, line, end_line, column, end_column, opcode) in reply.frames {
-            self.with_opcode.extend(opcode.map(|_| self.frames.len()));
             let location = location((line, end_line, column, end_column));
-            self.frames.push(Frame { function: function.into(), file: file.into(), location });
+            self.frames.push((Frame { function: function.into(), file: file.into(), location }, opcode));
         }
         for numbers in reply.stacks {
-            if numbers.iter().any(|number| self.with_opcode.contains(number)) {
-                self.with_opcodes.insert(self.stacks.len());
+            let mut frames = Vec::with_capacity(numbers.len());
+            let mut details = StackDetails::default();
+            for number in numbers {
+                let told = self.frames.get(number);
+                let (frame, opcode) = told.ok_or_else(|| malformed("a frame number that was never announced"))?;
+                match Marker::of(frame).filter(|_| opcode.is_none()) {
+                    Some(marker) => details.markers.push(PlacedMarker { marker, above: frames.len() }),
+                    None => {
+                        frames.push(frame.clone());
+                        details.opcodes.push(*opcode);
+                    }
+                }
             }
-            let frames: Option<Vec<Frame>> = numbers.iter().map(|&number| self.frames.get(number).cloned()).collect();
-            self.stacks.push(frames.ok_or_else(|| malformed("a frame number that was never announced"))?.into());
+            self.stacks.push((frames.into(), Arc::new(details)));
         }
         let raised: Vec<Rejection> =
             reply.errors.iter().map(|(kind, text)| Rejection::Raised(excerpt(&format!("{kind}: {text}")))).collect();
@@ -149,12 +177,12 @@ impl Interned {
             .map(|&[interpreter, id, status, number]| {
                 let number = at(number).ok_or_else(|| malformed("a thread without a stack number"))?;
                 let stack = self.stacks.get(number);
-                let stack = stack.ok_or_else(|| malformed("a stack number that was never announced"))?;
-                told.push(ToldThread { interpreter, status, has_opcodes: self.with_opcodes.contains(&number) });
+                let (stack, details) = stack.ok_or_else(|| malformed("a stack number that was never announced"))?;
+                told.push(ToldThread { interpreter, status, details: details.clone() });
                 Ok(ThreadSample {
                     native_thread_id: id.ok_or_else(|| malformed("a thread without an id"))?,
                     outcome: if stack.is_empty() { Err(Rejection::Empty) } else { Ok(stack.clone()) },
-                    provenance: provenance(kind, counters, count, stack.len()),
+                    provenance: provenance(kind, counters, count, details),
                 })
             })
             .collect::<Result<_, UnwinderError>>()?;
@@ -164,21 +192,25 @@ impl Interned {
 
 /// Derives each thread's lookup from the increase of the counters. All threads of a sample share the counters, so with
 /// several threads the result is known only if all lookups were of the same kind.
-fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, depth: usize) -> Provenance {
+fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, details: &StackDetails) -> Provenance {
     let none = |lookup| Provenance { lookup, from_cache: 0 };
     if !kind.is_cached() {
         return none(Lookup::Uncached);
     }
     let Some(counters) = counters else { return none(Lookup::Unknown) };
     let all = u64::try_from(threads).unwrap_or(u64::MAX);
-    let from_cache = usize::try_from(counters.frames_from_cache).unwrap_or(usize::MAX);
+    // The counters include markers.
+    let without_markers = |count: usize| count.saturating_sub(details.markers_in_last(count));
+    let from_cache = without_markers(usize::try_from(counters.frames_from_cache).unwrap_or(usize::MAX));
     match (counters.full_hits, counters.partial_hits, counters.misses) {
         // An unfinished sample may not be counted at all.
         (0, 0, _) => none(Lookup::Miss(MissReason::Unspecified)),
         (1, 0, 0) if threads == 1 => Provenance { lookup: Lookup::FullHit, from_cache },
         (0, 1, 0) if threads == 1 => Provenance { lookup: Lookup::PartialHit, from_cache },
         // On a full hit, every frame except the leaf comes from the cache.
-        (full, 0, 0) if full == all => Provenance { lookup: Lookup::FullHit, from_cache: depth.saturating_sub(1) },
+        (full, 0, 0) if full == all => {
+            Provenance { lookup: Lookup::FullHit, from_cache: details.opcodes.len().saturating_sub(1) }
+        }
         _ => none(Lookup::Unknown),
     }
 }
@@ -228,6 +260,23 @@ mod tests {
     }
 
     #[test]
+    fn markers_are_no_frames_of_the_stack_and_come_from_no_cache() {
+        let text = r#"{"samples": [[1, 0, 0, 3, 1, 0, 9, 36, 0]], "stacks": [[0, 1, 2, 3, 1]], "frames": [
+            ["leaf", "w.py", 3, 3, 0, 4, 7], ["<native>", "~", null, null, null, null, null],
+            ["f", "w.py", 3, 3, 0, 4, 8], ["<native>", "w.py", 3, 3, 0, 4, null]]}"#;
+        let found = samples(&mut Interned::default(), text).unwrap();
+        let thread = &found[0].sample.threads[0];
+        let names: Vec<&str> = thread.outcome.as_ref().unwrap().iter().map(|frame| &*frame.function).collect();
+        assert_eq!(names, ["leaf", "f", "<native>"]);
+        let native = |above| PlacedMarker { marker: Marker::Native, above };
+        let details = StackDetails { markers: vec![native(1), native(3)], opcodes: vec![Some(7), Some(8), None] };
+        assert_eq!(*found[0].told[0].details, details);
+        // The last three of five are f, <native> of w.py, and a marker.
+        assert_eq!(thread.provenance, Provenance { lookup: Lookup::FullHit, from_cache: 2 });
+        assert_eq!([0, 1, 3, 4, 99].map(|count| details.markers_in_last(count)), [0, 1, 1, 2, 2]);
+    }
+
+    #[test]
     fn exceptions_and_empty_stacks_are_rejections() {
         let mut interned = Interned::default();
         let found = samples(
@@ -246,7 +295,8 @@ mod tests {
             Some(Counters { full_hits, partial_hits, misses, frames_from_cache: 4, frames_from_memory: 2 })
         };
         let lookup = |counters, threads| {
-            let found = provenance(WalkerKind::CpythonCached, counters, threads, 3);
+            let details = StackDetails { opcodes: vec![None; 3], ..StackDetails::default() };
+            let found = provenance(WalkerKind::CpythonCached, counters, threads, &details);
             (found.lookup, found.from_cache)
         };
         assert_eq!(lookup(counters(2, 0, 0), 2), (Lookup::FullHit, 2));
@@ -254,7 +304,7 @@ mod tests {
         assert_eq!(lookup(counters(0, 2, 0), 2), (Lookup::Unknown, 0));
         assert_eq!(lookup(counters(0, 1, 0), 1), (Lookup::PartialHit, 4));
         assert_eq!(lookup(counters(0, 0, 0), 1), (Lookup::Miss(MissReason::Unspecified), 0));
-        let uncached = provenance(WalkerKind::CpythonUncached, counters(0, 0, 1), 1, 3);
+        let uncached = provenance(WalkerKind::CpythonUncached, counters(0, 0, 1), 1, &StackDetails::default());
         assert_eq!(uncached, Provenance { lookup: Lookup::Uncached, from_cache: 0 });
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
+use model::run::configuration::{AskedThreads, Configuration};
 use model::workload::positions::Positions;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use super::confined;
 use super::deadline::Deadline;
 use super::script::{Script, ScriptFile};
 use super::target::isolated;
-pub use super::unwind_reply::{CountedSample, ToldThread};
+pub use super::unwind_reply::{CountedSample, StackDetails, ToldThread};
 use super::unwind_reply::{Hello, Interned, Reply, location};
 pub use super::unwinder_error::UnwinderError;
 use crate::memory::permission_advice;
@@ -77,8 +78,8 @@ pub struct Unwinder {
     hello: Hello,
     interned: Interned,
     open: Option<(i32, WalkerKind)>,
-    /// Whether new unwinders are made with counters.
-    counts: bool,
+    /// The options of new unwinders.
+    configuration: Configuration,
     /// The script that the process runs. Its file is removed with the last owner.
     _script: Arc<ScriptFile>,
 }
@@ -123,12 +124,19 @@ impl Unwinder {
             let version = excerpt(&hello.version);
             return Err(UnwinderError::NotAvailable { version, what: "RemoteUnwinder (new in 3.14)" });
         }
-        Ok(Self { child, hello, interned: Interned::default(), open: None, counts: true, _script: script })
+        Ok(Self {
+            child,
+            hello,
+            interned: Interned::default(),
+            open: None,
+            configuration: Configuration::default(),
+            _script: script,
+        })
     }
 
-    /// Sets whether new unwinders are made with counters (`stats=True`). The default is yes.
-    pub fn count(&mut self, counts: bool) {
-        self.counts = counts;
+    /// Sets the options of new unwinders.
+    pub fn configure(&mut self, configuration: Configuration) {
+        self.configuration = configuration;
     }
 
     /// The version of the build that runs the unwinder.
@@ -181,7 +189,15 @@ impl Unwinder {
             return Err(UnwinderError::NotAvailable { version, what: "frame cache (new in 3.15)" });
         }
         self.open = None;
-        self.send(&json!({"do": "open", "pid": pid, "cache": cache, "stats": self.counts, "mark": marked}), deadline)
+        let Configuration { gc, native, opcodes, mode, threads, skip, statistics } = self.configuration;
+        let options = json!({
+            "gc": gc, "native": native, "opcodes": opcodes, "mode": mode.number(), "skip_non_matching_threads": skip,
+            "all_threads": threads == AskedThreads::All, "only_active_thread": threads == AskedThreads::Active,
+        });
+        let request = json!({
+            "do": "open", "pid": pid, "cache": cache, "stats": statistics, "options": options, "mark": marked,
+        });
+        self.send(&request, deadline)
     }
 
     /// The second half of [`Unwinder::open`]: receives the answer.
@@ -190,6 +206,10 @@ impl Unwinder {
             Ok(_) => {}
             Err(UnwinderError::Raised { kind, .. }) if kind == "PermissionError" => {
                 return Err(UnwinderError::Denied { pid, advice: permission_advice(pid) });
+            }
+            Err(UnwinderError::Raised { kind, .. }) if kind == "TypeError" => {
+                let version = self.hello.version.clone();
+                return Err(UnwinderError::NotAvailable { version, what: "unwinder with these options" });
             }
             Err(error) => return Err(error),
         }

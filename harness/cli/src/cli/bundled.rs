@@ -25,6 +25,7 @@ use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
 use crate::cli::snapshots;
+use crate::cli::values::Configurations;
 use crate::report::shell::{quote, quote_path};
 use crate::report::text::{Look, paragraph};
 
@@ -156,6 +157,7 @@ fn again(again: &Again) -> Result<Check, Failure> {
     }
     check.selection.walker = vec![again.walker];
     check.selection.seed = Some(again.seed);
+    check.selection.configuration = vec![Configurations::One(again.configuration)];
     check.selection.weaken.clone_from(&again.weakenings);
     let Again { overrides, .. } = again;
     check.size = Size {

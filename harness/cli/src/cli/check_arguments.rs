@@ -15,7 +15,9 @@ use model::workload::Family;
 
 use crate::cli::report_arguments::Reports;
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
-use crate::cli::values::{budget, check_jobs, families, fingerprint, lanes, seed, walkers, weakenings};
+use crate::cli::values::{
+    Configurations, budget, check_jobs, configuration, families, fingerprint, lanes, seed, walkers, weakenings,
+};
 
 /// The default budget of `check`.
 const DEFAULT_BUDGET: &str = "60s";
@@ -117,6 +119,11 @@ pub struct Selection {
     /// Use only this walker and the walkers it is compared with; repeatable
     #[arg(long, value_name = "WALKER", value_parser = walkers())]
     pub walker: Vec<WalkerKind>,
+    /// Make CPython's unwinder with these options; repeatable: each cell then runs with every one. Some of gc, native, opcodes, threads=all|main|active, mode=wall|cpu|gil|all|exception, no-skip and
+    /// no-statistics, separated by commas; or all, for few of them that have every pair [default: gc,threads=main, as
+    /// profiling.sampling has it, and a share of all that the seed picks]
+    #[arg(long, value_name = "OPTIONS", value_parser = configuration)]
+    pub configuration: Vec<Configurations>,
     /// The seed of the workloads, decimal or 0x... [default: random, and printed]
     #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,

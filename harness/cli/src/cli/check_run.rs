@@ -20,7 +20,7 @@ use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::replay_command;
 use crate::cli::shared_arguments::Jit;
-use crate::cli::values::{check_jobs_by_default, random_seed};
+use crate::cli::values::{Configurations, check_jobs_by_default, random_seed};
 
 /// The user's own program that `check` should run, if any.
 pub(super) fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
@@ -86,6 +86,7 @@ pub(super) fn run_on(
             program,
             lanes: selected.lane.clone(),
             walkers: selected.walker.clone(),
+            configurations: Configurations::named(&selected.configuration),
             weakenings: selected.weaken.iter().copied().collect(),
             without_unwinder: without_unwinder(rows),
         },

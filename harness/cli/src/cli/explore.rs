@@ -17,6 +17,7 @@ use lanes::explore::scope::Scope;
 use lanes::explore::search::{SearchStop, Until};
 use lanes::stepped::{Movement, Rig, RigPlan};
 use model::jit_mode::JitMode;
+use model::run::configuration::Configuration;
 use model::run::event::{Consumer, Event};
 use model::run::known::{KnownFailure, KnownFailures};
 use model::run::verdict::Verdict;
@@ -306,6 +307,7 @@ fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &
         workload: WorkloadIdentity::of(workload),
         walker: arguments.walker,
         weakenings: arguments.weaken.iter().copied().collect(),
+        configuration: Configuration::default(),
         cast: arguments.scenario.clone(),
         samples,
         tearing: arguments.tear,

@@ -10,6 +10,7 @@ use model::run::finding::Finding;
 
 use crate::cli::check_arguments::Check;
 use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
+use crate::cli::values::Configurations;
 use crate::report::shell::{quote, quote_path};
 
 /// A single cell gets the whole budget of its run, which is more than it had within the run. Below this time the
@@ -51,6 +52,12 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
         option("--walker", failure.walker.name().to_owned());
     }
     option("--seed", cell.seed.to_string());
+    let named = Configurations::named(&check.selection.configuration);
+    let of_cell = failure.walker.is_cpythons().then_some(cell.configuration);
+    let configurations = if is_of_row { named } else { of_cell.into_iter().collect() };
+    for configuration in configurations {
+        option("--configuration", configuration.to_string());
+    }
     for weakening in &check.selection.weaken {
         option("--weaken", weakening.name().to_owned());
     }

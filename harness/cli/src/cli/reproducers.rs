@@ -328,6 +328,7 @@ fn draft(builds: &Builds, found: BuildDifference) -> Result<Draft, Failure> {
         workload: WorkloadIdentity::of(&workload),
         walker: builds.plan.walker,
         weakenings: [].into(),
+        configuration: builds.plan.configuration,
         cast,
         samples,
         tearing: false,

@@ -9,6 +9,7 @@ use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use lanes::profile::is_profiled;
 use model::lane::Lane;
+use model::run::configuration::{BadConfiguration, Configuration, covering_array};
 use model::run::finding::Fingerprint;
 use model::schedule::AccessKind;
 use model::workload::parameters::MOST_LOCALS;
@@ -60,6 +61,39 @@ pub(super) fn families() -> impl TypedValueParser<Value = Family> {
 /// The families whose programs the shipped profiler is judged on.
 pub(super) fn profiled_families() -> impl TypedValueParser<Value = Family> {
     one_of(Family::ALL.into_iter().filter(|&family| is_profiled(family)), Family::name)
+}
+
+/// A value of `--configuration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Configurations {
+    /// Those of the covering array.
+    All,
+    /// This one.
+    One(Configuration),
+}
+
+impl Configurations {
+    /// The configurations that the values of the option name, each once, in their order.
+    pub(super) fn named(values: &[Self]) -> Vec<Configuration> {
+        let mut named: Vec<Configuration> = Vec::new();
+        for value in values {
+            let of = match value {
+                Self::All => covering_array(),
+                Self::One(configuration) => vec![*configuration],
+            };
+            for configuration in of {
+                if !named.contains(&configuration) {
+                    named.push(configuration);
+                }
+            }
+        }
+        named
+    }
+}
+
+/// Parses `--configuration`.
+pub(super) fn configuration(text: &str) -> Result<Configurations, BadConfiguration> {
+    if text == "all" { Ok(Configurations::All) } else { text.parse().map(Configurations::One) }
 }
 
 pub(super) fn weakenings() -> impl TypedValueParser<Value = Weakening> {

@@ -145,7 +145,9 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
         paragraph(out, "  cause      ", cause.name(), width);
     }
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-    paragraph(out, "  where      ", &format!("{} lane, {}; on {}", first.lane, first.walker, rows.join(", ")), width);
+    let with = if first.configuration.is_default() { String::new() } else { format!(" ({})", first.configuration) };
+    let place = format!("{} lane, {}{with}; on {}", first.lane, first.walker, rows.join(", "));
+    paragraph(out, "  where      ", &place, width);
     let first_of_many = if *count == 1 { "" } else { "; the first:" };
     paragraph(out, "  how often  ", &format!("{}{first_of_many}", times(*count)), width);
     if !first.seen.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
 use model::invariants::SampleFault;
+use model::run::configuration::{AskedThreads, Configuration};
 use model::schedule::Point;
 use model::schedule::cast::SampleTurn;
 use model::schedule::fingerprint::CacheAnswer;
@@ -201,6 +202,7 @@ fn filled(
         ("WARM_UP", duty.warm_up.to_string()),
         ("LIMIT", duty.limit.as_secs().max(1).to_string()),
         ("CACHE", boolean(case.walker.is_cached()).to_owned()),
+        ("OPTIONS", options(case.configuration)),
         ("ANSWER", answer),
         (
             "ANSWERS",
@@ -235,6 +237,21 @@ fn turn(turn: &SampleTurn) -> String {
 #[must_use]
 pub fn deed(case: &SteppedCase, answers: &[CacheAnswer]) -> &'static str {
     if answers.is_empty() { case.fingerprint.fault.deed() } else { "uses its cache otherwise than it should" }
+}
+
+/// The options of `RemoteUnwinder` as arguments of a Python call.
+fn options(configuration: Configuration) -> String {
+    let Configuration { gc, native, opcodes, mode, threads, skip, statistics: _ } = configuration;
+    let flags = [
+        ("all_threads", threads == AskedThreads::All),
+        ("only_active_thread", threads == AskedThreads::Active),
+        ("native", native),
+        ("gc", gc),
+        ("opcodes", opcodes),
+        ("skip_non_matching_threads", skip),
+    ];
+    let flags = flags.map(|(name, value)| format!("{name}={}", boolean(value)));
+    format!("{}, mode={}", flags.join(", "), mode.number())
 }
 
 fn title(case: &SteppedCase, answers: &[CacheAnswer]) -> String {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use framediff::report::reproducer::{Duty, FileMoves, NoReproducer, reproducer};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
+use model::run::configuration::Configuration;
 use model::run::known::KnownFailures;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
@@ -24,6 +25,7 @@ fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) 
         workload: WorkloadIdentity::of(&generate(family, mode, &parameters, 7)),
         walker: WalkerKind::CpythonCached,
         weakenings: [].into(),
+        configuration: Configuration::default(),
         cast: ProfilerScript::default(),
         samples,
         tearing: false,

@@ -157,11 +157,13 @@ impl Hunter<'_> {
                 cell.seed,
             ),
             _ => format!(
-                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} {much}",
+                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} \
+                 --configuration {} {much}",
                 cell.lane.name(),
                 cell.family,
                 finding.walker.name(),
                 cell.seed,
+                cell.configuration,
             ),
         };
         let stop = AtomicBool::new(false);

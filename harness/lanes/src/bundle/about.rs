@@ -8,6 +8,7 @@ use framewalk::weakening::Weakening;
 use model::digest;
 use model::jit_mode::JitMode;
 use model::lane::Lane;
+use model::run::configuration::Configuration;
 use model::run::finding::Finding;
 use model::workload::user_program::UserProgram;
 use model::workload::{Family, Overrides};
@@ -181,6 +182,9 @@ pub struct Again {
     pub overrides: Overrides,
     /// Faults put into our own cached walker.
     pub weakenings: Vec<Weakening>,
+    /// The options of CPython's unwinder. Older bundles do not say.
+    #[serde(default, skip_serializing_if = "Configuration::is_default")]
+    pub configuration: Configuration,
 }
 
 /// What the target of a cell runs.
@@ -213,6 +217,7 @@ impl Again {
             }
             None => AgainWorkload::Family(Family::from_name(&finding.family)?),
         };
-        Some(Self { lane: finding.lane, workload, walker: finding.walker, seed: finding.seed, overrides, weakenings })
+        let Finding { lane, walker, seed, configuration, .. } = *finding;
+        Some(Self { lane, workload, walker, seed, overrides, weakenings, configuration })
     }
 }

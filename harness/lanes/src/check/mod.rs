@@ -12,6 +12,7 @@ pub const STOPS: u32 = 300;
 /// drawn ones as time permits.
 pub const SCHEDULES: u32 = 600;
 
+mod configurations;
 pub mod plan;
 pub mod run;
 #[cfg(target_arch = "x86_64")]

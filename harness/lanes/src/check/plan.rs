@@ -9,12 +9,15 @@ use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::lane::Lane;
 use model::run::cell::{CellId, Expected, NotRun, PlannedCell};
+use model::run::configuration::{AskedThreads, Configuration};
 use model::schedule::shard::Shard;
 use model::workload::Family;
 use model::workload::family::FamilyThreads;
 use model::workload::user_program::UserProgram;
 use process::build::{BuildVariant, WithoutUnwinder};
 use sim::case::kept::KeptSchedules;
+
+use crate::check::configurations::Shares;
 
 /// What the user selected. An empty list selects everything.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct PlanRequest {
     pub lanes: Vec<Lane>,
     /// The walkers under test, without those they are compared with.
     pub walkers: Vec<WalkerKind>,
+    /// The configurations of CPython's unwinders. Each cell runs with every one of them.
+    pub configurations: Vec<Configuration>,
     /// Faults put into our own cached walker.
     pub weakenings: BTreeSet<Weakening>,
     /// The rows whose build cannot start CPython's unwinder, by name, and the reason.
@@ -62,6 +67,8 @@ const PLACEHOLDER: Family = Family::Alternating;
 const STOPPED: f64 = 2.0;
 /// The weight of a stepped cell. Its target first runs until it is compiled, and then executes hundreds of schedules.
 const STEPPED: f64 = 4.0;
+/// The weight of the stopped cell with a configuration that leaves out threads, or does not count.
+const SELECTIVE: f64 = 0.5;
 
 /// The minimum time for a cell on a core that it shares with four others, including the start of its targets.
 const LEAST: Duration = Duration::from_millis(2500);
@@ -83,8 +90,11 @@ pub fn plan(rows: &[BuildVariant], wishes: &PlanRequest, seed: u64, required: us
     if let Some(program) = &wishes.program {
         return of_program(rows, program, wishes, seed);
     }
-    let families = or_all(&wishes.families, &Family::ALL);
+    let mut families = or_all(&wishes.families, &Family::ALL);
+    // A run that has no time for all families has the only one with collections.
+    families.sort_by_key(|family| !family.spec().collects);
     let lanes = or_all(&wishes.lanes, &Lane::ALL);
+    let shares = Shares::new();
     let mut steps = Vec::new();
     for lane in lanes {
         let mut needed = vec![required; rows.len()];
@@ -94,13 +104,18 @@ pub fn plan(rows: &[BuildVariant], wishes: &PlanRequest, seed: u64, required: us
                 if lane == Lane::Stepped && wishes.without_unwinder.contains_key(&row.name) {
                     continue;
                 }
-                let mut step = step(index, row, lane, family, wishes, seed);
+                let chosen = shares.of(lane, family, seed);
+                let mut step = step(index, row, lane, family, wishes, seed, chosen);
                 if step.not_run.is_none() {
                     step.required = *needed > 0;
                     *needed = needed.saturating_sub(1);
                 }
-                steps.push(step);
+                steps.extend(of_configurations(step, wishes));
             }
+        }
+        if lane == Lane::Stopped && wishes.families.is_empty() {
+            let cells = rows.iter().enumerate();
+            steps.extend(cells.filter_map(|(index, row)| selective(index, row, &shares, wishes, seed)));
         }
         steps.extend(
             rows.iter().enumerate().filter_map(|(index, row)| missing(index, row, lane, &families, wishes, seed)),
@@ -116,7 +131,9 @@ fn of_program(rows: &[BuildVariant], program: &UserProgram, wishes: &PlanRequest
     let mut steps = Vec::new();
     for lane in lanes {
         for (index, row) in rows.iter().enumerate() {
-            let mut step = step(index, row, lane, PLACEHOLDER, wishes, seed);
+            // Nothing is known about its threads.
+            let all = Configuration { threads: AskedThreads::All, ..Configuration::SAMPLING };
+            let mut step = step(index, row, lane, PLACEHOLDER, wishes, seed, all);
             step.planned.cell.family = program.name();
             step.planned.expected.clear();
             step.weight = STOPPED;
@@ -126,7 +143,7 @@ fn of_program(rows: &[BuildVariant], program: &UserProgram, wishes: &PlanRequest
                 walkers.push(WalkerKind::OwnReference);
                 walkers.sort_unstable();
             }
-            steps.push(step);
+            steps.extend(of_configurations(step, wishes));
             steps.extend(missing(index, row, lane, &[PLACEHOLDER], wishes, seed));
         }
     }
@@ -148,7 +165,8 @@ fn missing(
         *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(WalkerKind::is_cpythons))?;
     let mut walkers = walkers(lane, has_cache, wishes);
     walkers.retain(|walker| walker.is_cpythons());
-    let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
+    let configuration = Configuration::default();
+    let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed, configuration };
     let not_run = Some(match why {
         WithoutUnwinder::Broken(why) => NotRun::SetUp(why.clone()),
         WithoutUnwinder::OfOtherVersion(why) => NotRun::NotApplicable(why.clone()),
@@ -178,7 +196,64 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
     all.iter().copied().filter(|item| wished.is_empty() || wished.contains(item)).collect()
 }
 
-fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &PlanRequest, seed: u64) -> PlanStep {
+/// A cell with each configuration that the user named, or with its own. Only CPython's walkers have one.
+fn of_configurations(step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
+    if wishes.configurations.is_empty() || step.not_run.is_some() {
+        return vec![step];
+    }
+    let is_stepped = step.planned.cell.lane == Lane::Stepped;
+    let with = |(number, &configuration): (usize, &Configuration)| {
+        let mut step = step.clone();
+        if is_stepped && !configuration.shows_hits() {
+            let why = "the stepped lane needs a sample of its thread, and the counters, at every schedule";
+            step.not_run = Some(NotRun::NotApplicable(why.to_owned()));
+        }
+        if number > 0 {
+            for_cpythons_walkers(&mut step)?;
+        }
+        configure(&mut step, configuration);
+        Some(step)
+    };
+    wishes.configurations.iter().enumerate().filter_map(with).collect()
+}
+
+/// The cell with a configuration of the array that leaves out threads, or does not count.
+fn selective(index: usize, row: &BuildVariant, shares: &Shares, wishes: &PlanRequest, seed: u64) -> Option<PlanStep> {
+    let (family, configuration) = shares.selective(seed).filter(|_| wishes.configurations.is_empty())?;
+    let mut step = step(index, row, Lane::Stopped, family, wishes, seed, configuration);
+    for_cpythons_walkers(&mut step)?;
+    // The family's own cell shows the rest.
+    step.required = false;
+    step.weight = SELECTIVE;
+    Some(step)
+}
+
+/// Leaves out the walkers of a cell that have no configuration. `None` if no others are left.
+fn for_cpythons_walkers(step: &mut PlanStep) -> Option<()> {
+    let is_one = |walker: WalkerKind| walker.is_cpythons() || walker == WalkerKind::OwnUncached;
+    let walkers = &mut step.planned.cell.walkers;
+    walkers.retain(|&walker| is_one(walker));
+    step.planned.expected.retain(|&walker, _| is_one(walker));
+    walkers.iter().any(|walker| walker.is_cpythons()).then_some(())
+}
+
+/// Sets the configuration of a cell, which decides what the cell must show.
+fn configure(step: &mut PlanStep, configuration: Configuration) {
+    step.planned.cell.configuration = configuration;
+    if !configuration.shows_hits() {
+        step.planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
+    }
+}
+
+fn step(
+    index: usize,
+    row: &BuildVariant,
+    lane: Lane,
+    family: Family,
+    wishes: &PlanRequest,
+    seed: u64,
+    configuration: Configuration,
+) -> PlanStep {
     let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
     let mut walkers = walkers(lane, has_cache, wishes);
     if wishes.without_unwinder.contains_key(&row.name) {
@@ -190,9 +265,8 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
         )
     });
     let not_run = not_run.or_else(|| {
-        (lane == Lane::Live && family.spec().exceeds_limits).then(|| {
-            NotRun::NotApplicable("stacks beyond the limits are only tested while the target is stopped".to_owned())
-        })
+        let why = (lane == Lane::Live).then(|| family.spec().not_live()).flatten();
+        why.map(|why| NotRun::NotApplicable(why.to_owned()))
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
@@ -212,13 +286,20 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
         // The bounds judge how many there are. Full hits occur on any moving target.
         Lane::Live => (family.spec().live_weight, Expected { full_hits: true, ..Expected::NONE }),
     };
-    let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
+    let configuration =
+        if walkers.iter().any(|walker| walker.is_cpythons()) { configuration } else { Configuration::default() };
+    let family_name = family.name().to_owned();
+    let id = CellId { row: row.name.clone(), lane, family: family_name, walkers, seed, configuration };
     let mut planned = PlannedCell::new(id, expected);
     if family.spec().threads == FamilyThreads::Running && lane != Lane::Live {
         // Several threads share the counters of RemoteUnwinder, so a lookup cannot be assigned to a thread.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
-    PlanStep { planned, row: index, family, required: true, weight, not_run }
+    let mut step = PlanStep { planned, row: index, family, required: true, weight, not_run };
+    if has_cache {
+        configure(&mut step, configuration);
+    }
+    step
 }
 
 /// Why the stepped lane does not run a family, if it does not.

@@ -428,11 +428,19 @@ impl<'a> Round<'a> {
 #[cfg(test)]
 mod tests {
     use model::run::cell::{Expected, PlannedCell};
+    use model::run::configuration::Configuration;
 
     use super::*;
 
     fn step(row: usize, lane: Lane, seed: u64) -> PlanStep {
-        let cell = CellId { row: row.to_string(), lane, family: "deep".into(), walkers: vec![], seed };
+        let cell = CellId {
+            row: row.to_string(),
+            lane,
+            family: "deep".into(),
+            walkers: vec![],
+            seed,
+            configuration: Configuration::default(),
+        };
         PlanStep {
             planned: PlannedCell::new(cell, Expected::NONE),
             row,

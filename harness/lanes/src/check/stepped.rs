@@ -66,6 +66,8 @@ struct Lane<'a, 'r, 'e> {
     rig: Rig,
     build: BuildIdentity,
     workload: WorkloadIdentity,
+    /// Whether the target's rounds have the stores for which schedules are kept.
+    is_kept: bool,
     /// What released builds were seen to do. `None` if the kept data does not apply to this target.
     seen: Option<KeptProgram>,
     done: u32,
@@ -99,13 +101,15 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
         let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
-        let seen = is_kept.then(|| program.clone());
+        // What is kept was recorded with the default options.
+        let seen = (is_kept && cell.id.configuration.is_default()).then(|| program.clone());
         let mut lane = Self {
             cell,
             recorder,
             rig,
             build: identity(cell.row),
             workload,
+            is_kept,
             seen,
             done: 0,
             deaths_left: MOST_DEATHS,
@@ -152,8 +156,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let mut replay = ScheduleReplay::new(one.schedule.clone(), 1);
         replay.begin();
         let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
-        let fits =
-            self.seen.is_some() && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
+        let fits = self.is_kept && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
         self.recorder.scheduled(WALKER, !fits);
         if Failing::of(&run).is_none() {
             self.recorder.passed_schedule(WALKER, identity_of(&run, one.samples));
@@ -283,6 +286,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             workload: self.workload.clone(),
             walker: WALKER,
             weakenings: BTreeSet::new(),
+            configuration: self.cell.id.configuration,
             cast: run.cast.clone(),
             samples: failing.samples,
             tearing: false,
@@ -326,6 +330,7 @@ fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), CellError>
         },
         patience: PATIENCE,
         limit: Some(cell.limit),
+        configuration: cell.id.configuration,
         folder: cell.folder.to_owned(),
         ..RigPlan::new(&cell.row.build, WALKER)
     };

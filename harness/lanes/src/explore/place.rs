@@ -55,6 +55,7 @@ pub fn plan(row: &BuildVariant, case: &SteppedCase, folder: &Path) -> RigPlan {
         jit: row.jit.switch(),
         cast: case.cast.clone(),
         weakenings: case.weakenings.clone(),
+        configuration: case.configuration,
         movement: if case.loads { Movement::Loads } else { movement(case.workload.mode) },
         tearing: case.tearing,
         keeping: RecordOptions { history: false, digests: false },

@@ -111,9 +111,11 @@ fn drive(
     recorder: &mut CellRecorder<'_>,
     until: Instant,
 ) -> Result<(), CellError> {
-    let threads = cell
-        .is_workload()
-        .then(|| KnownThreads { main: driver.pid(), is_alone: cell.family.spec().threads == FamilyThreads::Main });
+    let threads = cell.is_workload().then(|| KnownThreads {
+        main: driver.pid(),
+        is_alone: cell.family.spec().threads == FamilyThreads::Main,
+        configuration: cell.id.configuration,
+    });
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());

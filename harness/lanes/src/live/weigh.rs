@@ -35,6 +35,10 @@ impl Measurement<'_> {
     fn violations(&self, cell: &Cell<'_>) -> Vec<(WalkerKind, Violation)> {
         let (cached, [cached_judge, uncached_judge]) = (self.walkers[0], &self.judges);
         let mut violations = Vec::new();
+        if !cell.id.configuration.shows_hits() {
+            // The bounds are about every thread, and about causes that only counters show.
+            return violations;
+        }
         if cell.has(cached) {
             let accused = accuse(&cached_judge.tally, &uncached_judge.tally, cell.demand);
             violations.extend(accused.into_iter().map(|violation| (cached, violation)));
@@ -50,7 +54,7 @@ impl Measurement<'_> {
 
     /// Adds the counts to those of the row.
     fn pool(&self, cell: &Cell<'_>) {
-        if !cell.is_workload() {
+        if !cell.is_workload() || !cell.id.configuration.shows_hits() {
             return;
         }
         let [cached, uncached] = &self.judges;

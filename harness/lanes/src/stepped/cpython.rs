@@ -59,7 +59,8 @@ enum Call {
 
 impl Cpython {
     pub(super) fn start(plan: &RigPlan, place: &RunKey, deadline: Deadline) -> Result<Self, RigError> {
-        let unwinder = Unwinder::start_traceable(&plan.build.python, plan.filter, deadline)?;
+        let mut unwinder = Unwinder::start_traceable(&plan.build.python, plan.filter, deadline)?;
+        unwinder.configure(plan.configuration);
         let pid = unwinder.pid();
         place.put(pid)?;
         let traced = Traced::attach(pid, pid)?;

@@ -43,6 +43,7 @@ use framewalk::sample::{Counters, ThreadSample, WalkerKind};
 use framewalk::weakening::Weakening;
 use model::invariants::{WrongStack, judge};
 use model::oracle::rejections::is_documented_leaf;
+use model::run::configuration::Configuration;
 use model::schedule::cast::{ProfilerId, ProfilerScript};
 use model::schedule::cost::{Answered, Cost};
 use model::schedule::event::StepEvent;
@@ -84,6 +85,8 @@ pub struct RigPlan {
     pub cast: ProfilerScript,
     /// Faults put into our own cached walkers.
     pub weakenings: BTreeSet<Weakening>,
+    /// The options of CPython's unwinders.
+    pub configuration: Configuration,
     /// The meaning of one step of the target.
     pub movement: Movement,
     /// Whether the target may move between two words of a read.
@@ -123,6 +126,7 @@ impl RigPlan {
             walker,
             cast: ProfilerScript::default(),
             weakenings: BTreeSet::new(),
+            configuration: Configuration::default(),
             movement: Movement::Stores,
             tearing: false,
             still: BTreeSet::new(),

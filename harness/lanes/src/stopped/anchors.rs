@@ -21,6 +21,7 @@ impl Lane<'_> {
         self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
         self.met.clear();
+        self.opcodes.forget();
     }
 
     /// Gives the anchors to `walker`.

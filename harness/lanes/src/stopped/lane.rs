@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::agreement::Standing;
 use crate::cell::{Cell, CellError};
 use crate::drivers::{RenewedUnwinder, UnwinderPool};
+use crate::opcodes::SeenOpcodes;
 use crate::owner::Owner;
 use crate::recorder::CellRecorder;
 use crate::session::{Gone, Session, Vitality};
@@ -103,6 +104,8 @@ pub(super) struct Lane<'a> {
     pub(super) thread_codes: Vec<ThreadCode>,
     /// Which functions the addresses of code were seen with.
     pub(super) shared_code: SharedCode,
+    /// The opcodes of frames, if the unwinders are asked for them.
+    pub(super) opcodes: SeenOpcodes,
     /// What our own uncached walker saw the last time.
     pub(super) last: Option<Sample>,
     pub(super) random: ChaCha8Rng,
@@ -158,6 +161,7 @@ impl<'a> Lane<'a> {
             standings: Vec::new(),
             thread_codes: Vec::new(),
             shared_code: SharedCode::default(),
+            opcodes: SeenOpcodes::default(),
             last: None,
             random: ChaCha8Rng::seed_from_u64(cell.id.seed),
             session,

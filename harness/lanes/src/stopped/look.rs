@@ -1,5 +1,6 @@
 //! All walkers look at the stopped target, and what they see is judged.
 
+use std::path::Path;
 use std::time::Instant;
 
 use framewalk::cache::Limits;
@@ -15,6 +16,7 @@ use framewalk::thread_state::thread_states;
 use framewalk::walker::Walker;
 use model::invariants::Violation;
 use model::oracle::hits::{Before, anchor_left};
+use model::oracle::markers::owed;
 use model::oracle::protocol::{At, OffChain};
 use model::run::phases::Phase;
 use model::schedule::fingerprint::LeafKind;
@@ -33,7 +35,7 @@ use crate::owner::{Taken, UnwinderReport};
 use crate::recorder::{CellRecorder, Evidence};
 use crate::session::Session;
 use crate::shared_code::ThreadCode;
-use crate::status::status;
+use crate::status::{Running, status};
 use crate::stops::Stops;
 
 impl Lane<'_> {
@@ -61,7 +63,7 @@ impl Lane<'_> {
 
         if let Some(unwinder) = &mut self.cpython {
             unwinder.opened(recorder)?;
-            let listing = unwinder.listing()?;
+            let (listing, asked) = (unwinder.listing()?, unwinder.asked());
             let begun = Instant::now();
             let sample = unwinder.sample(recorder)?;
             let spent = begun.elapsed();
@@ -70,7 +72,7 @@ impl Lane<'_> {
                 let walker = sample.walker;
                 let report = UnwinderReport { counters, threads: told, owed: None, listing };
                 let taken = Taken { sample, unwinder: Some(report) };
-                compare(recorder, self.stopped(&truth), None, &taken);
+                compare(recorder, self.stopped(&truth), asked, None, &taken);
                 recorder.spent(walker, spent);
             }
             recorder.end_of(Phase::Judging);
@@ -89,17 +91,18 @@ impl Lane<'_> {
             };
             self.fresh = self.fresh.saturating_sub(1);
             let begun = Instant::now();
-            let taken = self.owner.sample(recorder, turn, &mut self.session.memory)?;
+            let taken = self.owner.sample(recorder, turn, &mut self.session.memory, &self.standings)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(taken) = taken {
                 let mut attributions = std::mem::take(&mut self.attributions);
-                let compared = compare(recorder, self.stopped(&truth), attributions.get_mut(turn), &taken);
+                let asked = self.owner.asked(turn);
+                let compared = compare(recorder, self.stopped(&truth), asked, attributions.get_mut(turn), &taken);
                 self.attributions = attributions;
                 if let (Some(number), Some(owed)) = (compared.raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
                 }
-                self.judge_use(recorder, &taken.sample, compared)?;
+                self.judge_use(recorder, &taken.sample, &compared)?;
                 recorder.spent(taken.sample.walker, spent);
             } else {
                 self.forget_caches();
@@ -122,6 +125,7 @@ impl Lane<'_> {
             by: &self.uncached,
             standings: &self.standings,
             codes: &self.thread_codes,
+            listed: &[],
             shared: &self.shared_code,
         }
     }
@@ -132,7 +136,7 @@ impl Lane<'_> {
         &mut self,
         recorder: &mut CellRecorder<'_>,
         sample: &Sample,
-        compared: Compared,
+        compared: &Compared,
     ) -> Result<(), CellError> {
         // If several threads share CPython's counters, these do not show which thread hit.
         let runs_threads = self.cell.family.spec().threads == FamilyThreads::Running;
@@ -149,8 +153,8 @@ impl Lane<'_> {
         }
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         let told = sample.threads.iter().map(|thread| thread.native_thread_id);
-        let listed = self.standings.get(compared.unlisted..).unwrap_or_default();
-        if !has_raised && !told.eq(listed.iter().map(|one| one.native_thread_id)) {
+        let listed = compared.listed.iter().filter_map(|&index| self.standings.get(index));
+        if !has_raised && !told.eq(listed.map(|one| one.native_thread_id)) {
             // It reported other threads than exist, which is judged elsewhere. Which thread state is which is unknown.
             self.hits.forget();
             return Ok(());
@@ -158,7 +162,7 @@ impl Lane<'_> {
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let Some(index) = self.standings.iter().position(|one| one.state == after.address) else { continue };
-            let Some(index) = index.checked_sub(compared.unlisted) else { continue };
+            let Some(index) = compared.listed.iter().position(|&listed| listed == index) else { continue };
             if has_raised && index >= compared.raised.unwrap_or(0) && after.anchor != before.thread.anchor {
                 let violation = Violation::AnchorWrittenInVain { before: before.thread.anchor, anchor: after.anchor };
                 recorder.violation(sample.walker, violation, Evidence::default());
@@ -211,12 +215,15 @@ impl Lane<'_> {
         recorder: &mut CellRecorder<'_>,
         gate: Option<Gate>,
     ) -> Result<(), CellError> {
-        let kind = self.owner.kind();
+        let (kind, is_traced) = (self.owner.kind(), self.is_traced());
         let Session { memory, site, target, .. } = &mut self.session;
         if site.layout.thread.cache.is_none() {
             return Ok(());
         }
         let pid = target.pid();
+        let configuration = self.cell.id.configuration;
+        // Seen on 3.15.2: a thread that a tracer has stopped is in a state that the unwinder does not know.
+        let knows_processor = configuration.mode.looks_at_processor() && !is_traced;
         self.before.clear();
         self.standings.clear();
         self.thread_codes.clear();
@@ -234,10 +241,26 @@ impl Lane<'_> {
             self.codes.keep();
             let native_thread_id = thread.native_thread_id;
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
-            let status = status(memory, &site.layout, &thread, in_generator, interpreter)?;
-            let (state, depth) = (thread.address, links.len());
+            // A family gives threads the ids of others.
+            let knows_processor =
+                knows_processor && Path::new(&format!("/proc/{pid}/task/{native_thread_id}")).exists();
+            let status = status(memory, &site.layout, &thread, in_generator, interpreter, knows_processor)?;
+            let running = Running::read(memory, &site.layout, &thread)?;
             let owner = thread.interpreter;
-            self.standings.push(Standing { state, native_thread_id, owner, interpreter, leaf, links: depth, status });
+            let opcodes = if configuration.opcodes { self.opcodes.look(memory, &links)? } else { Vec::new() };
+            self.standings.push(Standing {
+                state: thread.address,
+                native_thread_id,
+                owner,
+                interpreter,
+                leaf,
+                links: links.len(),
+                status,
+                holder: running.holder,
+                is_anchored: thread.anchor != 0 && thread.anchor == thread.current_frame,
+                markers: owed(&links, running.collecting, configuration),
+                opcodes,
+            });
             let codes = links.iter().filter(|frame| frame.is_python()).map(|frame| frame.code).collect();
             self.thread_codes.push(ThreadCode { interpreter: owner, codes });
             let python = links.iter().take_while(|frame| frame.runs()).count();

@@ -17,7 +17,9 @@
 //!    `R` does not mix two branches.
 //! 3. **base**: `R` comes from a chain that ended at the base frame. A chain that did not end there is rejected.
 //! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R` for the same threads in
-//!    the same order, and the right interpreter and status for each thread. No walker rejects a thread, except in a
+//!    the same order, and the right interpreter and status for each thread. The threads are those that the walker's
+//!    configuration asks for. Where the configuration asks for markers or opcodes, they are those of `F(t)` and of the
+//!    collection that runs at `t`, with and without the cache. No walker rejects a thread, except in a
 //!    state that it is documented not to walk, and then with the error documented for that state.
 //! 5. **account**: at a gate, `R` is the stack that the target itself reports.
 //! 6. **protocol**:
@@ -124,6 +126,15 @@ pub enum Field {
     Status,
     /// The opcode of a frame.
     Opcode,
+    /// Where a collection runs (`<GC>`).
+    GcMarkers,
+    /// The collection that runs on top of the leaf. The unwinder has a full hit, and an entry from before the
+    /// collection. All other markers are right.
+    BegunCollection,
+    /// Where C called Python (`<native>`).
+    NativeMarkers,
+    /// The active thread. The unwinder returns another one instead, which matches the mode.
+    InactiveThread,
 }
 
 impl Field {
@@ -137,6 +148,10 @@ impl Field {
             Self::Interpreter => "interpreter",
             Self::Status => "status",
             Self::Opcode => "opcode",
+            Self::GcMarkers => "gc-markers",
+            Self::BegunCollection => "begun-collection",
+            Self::NativeMarkers => "native-markers",
+            Self::InactiveThread => "inactive-thread",
         }
     }
 }
@@ -358,6 +373,38 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// Whether it is about what a walker read or counted, which depends on its options. What it leaves in the target's
+    /// anchors does not, and neither does how its process ends.
+    #[must_use]
+    pub fn is_about_content(&self) -> bool {
+        match self {
+            Self::Existence { .. }
+            | Self::Legality { .. }
+            | Self::Agreement { .. }
+            | Self::RejectedWhileStopped { .. }
+            | Self::Account { .. }
+            | Self::HitMissed { .. }
+            | Self::Counters { .. }
+            | Self::Told { .. }
+            | Self::Cost { .. }
+            | Self::CacheWorse { .. }
+            | Self::MoreThanReleased { .. }
+            | Self::LessThanReleased { .. } => true,
+            Self::SequenceDecreased { .. }
+            | Self::AnchorOffChain { .. }
+            | Self::AnchorMiscounted { .. }
+            | Self::AnchorOnDeadShim { .. }
+            | Self::AnchorOnSuspendedGenerator { .. }
+            | Self::WrittenWhileNull { .. }
+            | Self::AnchorLeft { .. }
+            | Self::AnchorNotCleared { .. }
+            | Self::AnchorNotWritten { .. }
+            | Self::AnchorWrittenInVain { .. }
+            | Self::UnwinderDied { .. }
+            | Self::UnwinderHung => false,
+        }
+    }
+
     /// The clause's short name, used in tables, fingerprints and JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {

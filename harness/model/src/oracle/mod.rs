@@ -7,6 +7,7 @@ pub mod distribution;
 pub mod episodes;
 pub mod hits;
 pub mod limits;
+pub mod markers;
 pub mod profile;
 pub mod proportion;
 pub mod protocol;

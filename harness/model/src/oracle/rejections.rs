@@ -21,8 +21,14 @@ pub fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
     }
 }
 
+/// Whether CPython's unwinder raised because a thread runs no Python.
+#[must_use]
+pub fn has_no_leaf(rejection: &Rejection) -> bool {
+    matches!(rejection, Rejection::Raised(text) if NO_LEAF.contains(&text.as_str()))
+}
+
 /// Whether CPython's unwinder is documented to raise this error for a thread whose current frame is of this kind.
 #[must_use]
 pub fn is_documented_leaf(rejection: &Rejection, leaf: LeafKind) -> bool {
-    leaf == LeafKind::Shim && matches!(rejection, Rejection::Raised(text) if NO_LEAF.contains(&text.as_str()))
+    leaf == LeafKind::Shim && has_no_leaf(rejection)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::lane::Lane;
+use crate::run::configuration::Configuration;
 
 /// One build in one run mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct CellId {
     pub walkers: Vec<WalkerKind>,
     /// The value of `--seed` that generates this cell's workload again.
     pub seed: u64,
+    /// The options of CPython's unwinders. Older documents do not say.
+    #[serde(default, skip_serializing_if = "Configuration::is_default")]
+    pub configuration: Configuration,
 }
 
 impl CellId {

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::invariants::{Difference, Violation};
 use crate::lane::Lane;
 use crate::oracle::cause::Cause;
+use crate::run::configuration::Configuration;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
@@ -44,6 +45,9 @@ pub struct Finding {
     pub family: String,
     /// The walker that took the sample.
     pub walker: WalkerKind,
+    /// The options of CPython's unwinder. Those of another walker are the default ones.
+    #[serde(default, skip_serializing_if = "Configuration::is_default")]
+    pub configuration: Configuration,
     /// The broken clause with its evidence.
     pub violation: Violation,
     /// The cause, if it is known.
@@ -96,16 +100,19 @@ impl Finding {
         lines
     }
 
-    /// Identifies the bug: the clause, the interpreter's arguments, and the program if it is a user's.
+    /// Identifies the bug: the clause, the interpreter's arguments, the options of the unwinder that change what it
+    /// reads, and the program if it is a user's.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let program = is_user_program(&self.family).then(|| program_part(&self.family));
-        let parts = std::iter::once(self.clause().0).chain(part(&self.arguments.join(" "))).chain(program);
+        let parts = std::iter::once(self.clause().0).chain(part(&self.arguments.join(" ")));
+        let options = self.configuration.fingerprint().filter(|_| self.violation.is_about_content());
+        let parts = parts.chain(options).chain(program);
         Fingerprint(parts.collect::<Vec<_>>().join("/"))
     }
 
-    /// The fingerprint without arguments and program. Known failures are matched by it, because they can occur with any
-    /// arguments and in any program.
+    /// The fingerprint without arguments, options and program. Known failures are matched by it, because they can occur
+    /// with any of them.
     #[must_use]
     pub fn clause(&self) -> Fingerprint {
         if let Violation::Existence { fingerprint, kept, .. } = &self.violation {

@@ -11,6 +11,7 @@ use crate::lane::Lane;
 use crate::oracle::cause::Cause;
 use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, Expected, PlannedCell, Row};
+use crate::run::configuration::Configuration;
 use crate::run::event::{Consumer, Event};
 use crate::run::excess::Unconfirmed;
 use crate::run::finding::{Finding, Possible, SourceLine};
@@ -40,6 +41,7 @@ pub fn cell(lane: Lane) -> CellId {
         family: "alternating".into(),
         walkers: vec![WalkerKind::CpythonUncached, WalkerKind::CpythonCached],
         seed: 7,
+        configuration: Configuration::default(),
     }
 }
 
@@ -60,6 +62,7 @@ pub fn finding() -> Finding {
         lane: Lane::Live,
         family: "alternating".into(),
         walker: WalkerKind::CpythonCached,
+        configuration: Configuration::default(),
         violation: Violation::Legality { illegal: Illegal::MixedBranches { index: 0 } },
         cause: Some(Cause::StalePartialHit),
         seen: vec![frame("a_leaf", 14), frame("b2", 8), frame("b1", 5), frame("<module>", 20)],

@@ -10,6 +10,7 @@ pub mod cell;
 pub mod cell_report;
 pub mod change;
 pub mod comparison;
+pub mod configuration;
 pub mod distinct;
 pub mod document;
 pub mod event;

@@ -72,6 +72,9 @@ pub struct Grammar {
     pub functions: Vec<Function>,
     /// The tree. A parent always comes before its children.
     pub contexts: Vec<Context>,
+    /// The functions that a collection calls, and nothing else does. Nothing else in the program runs in a collection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collected: Vec<FunctionId>,
     /// The children of each context, by function. The roots are under `None`. Used by [`Grammar::judge`].
     #[serde(skip)]
     index: HashMap<(Option<ContextId>, FunctionId), Vec<ContextId>>,
@@ -193,6 +196,14 @@ impl Grammar {
         for (id, function) in (0..).zip(self.functions.clone()) {
             self.name(id, &function.name);
         }
+    }
+
+    /// Where collections stand in `stack` (leaf first): the indices of the frames in which they began. A collection that
+    /// runs without Python on top of it cannot be seen in a stack.
+    #[must_use]
+    pub fn collections_in(&self, stack: &[Frame]) -> Vec<usize> {
+        let is_collected = |frame: &Frame| self.functions_of(frame).any(|function| self.collected.contains(&function));
+        stack.iter().enumerate().filter(|(_, frame)| is_collected(frame)).map(|(index, _)| index + 1).collect()
     }
 
     /// The functions on the path from `context` to its root, leaf first.

@@ -51,6 +51,8 @@ impl Call {
 struct Node {
     function: Function,
     calls: Vec<Call>,
+    /// Whether a collection calls it, and nothing else does.
+    in_collection: bool,
 }
 
 /// The functions and their call sites.
@@ -74,13 +76,20 @@ impl Graph {
     pub(super) fn declare(&mut self, name: &str, file: &str) -> Fun {
         let fun = Fun(self.nodes.len());
         let function = Function { name: name.into(), file: file.into(), first_line: 0, last_line: 0 };
-        self.nodes.push(Node { function, calls: Vec::new() });
+        self.nodes.push(Node { function, calls: Vec::new(), in_collection: false });
         fun
     }
 
     /// Declares that a thread starts with `fun`.
     pub(super) fn root(&mut self, fun: Fun) {
         self.roots.push(fun);
+    }
+
+    /// Declares that a collection calls `fun`, and nothing else does.
+    pub(super) fn runs_in_collection(&mut self, fun: Fun) {
+        if let Some(node) = self.nodes.get_mut(fun.0) {
+            node.in_collection = true;
+        }
     }
 
     /// The index of `fun` among the roots.
@@ -129,7 +138,8 @@ impl Graph {
     pub(super) fn unfold(&self) -> Unfolded {
         let mut grammar = Grammar::default();
         for node in &self.nodes {
-            grammar.function(node.function.clone());
+            let id = grammar.function(node.function.clone());
+            grammar.collected.extend(node.in_collection.then_some(id));
         }
         let ids: Vec<ContextId> = self.roots.iter().map(|&root| grammar.root(function_id(root))).collect();
         let mut queue: VecDeque<(ContextId, Fun, u32, bool)> =

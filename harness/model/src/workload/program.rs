@@ -153,6 +153,11 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// Declares that a collection calls this function, and nothing else does.
+    pub(super) fn runs_in_collection(&mut self, fun: Fun) {
+        self.graph.runs_in_collection(fun);
+    }
+
     /// Sets the lines of a code object that is compiled from a separate text: `0..=last`.
     pub(super) fn compiled(&mut self, fun: Fun, last: u32) {
         self.graph.ends(fun, last);

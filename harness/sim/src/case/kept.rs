@@ -222,6 +222,7 @@ impl KeptProgram {
 #[cfg(test)]
 mod tests {
     use framewalk::sample::WalkerKind;
+    use model::run::configuration::Configuration;
     use model::run::known::KnownFailures;
     use model::schedule::cost::Counted;
     use model::schedule::fingerprint::CacheAnswer;
@@ -270,6 +271,7 @@ mod tests {
             workload: program.workload.clone(),
             walker: WalkerKind::CpythonCached,
             weakenings: BTreeSet::new(),
+            configuration: Configuration::default(),
             cast: one.cast.clone(),
             samples: one.samples,
             tearing: false,

@@ -4,8 +4,8 @@
 //! framediff@2@3.15.2,release@alternating,rounds,7,3,2,equal:0,0,ascii,0123456789abcdef@cpython-cached@2@0.2:12@FINGERPRINT
 //! ```
 //! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, optionally `jit`); the
-//! workload (family, mode, seed, depth, width, frame size, speed, names, digest of the source); the walker and its
-//! weakenings; from version 3 on, the cast; the number of samples, with `,torn` if reads are torn and `,loads` if loads
+//! workload (family, mode, seed, depth, width, frame size, speed, names, digest of the source); the walker, with its
+//! configuration after a plus sign if that is not the default one, and its weakenings; from version 3 on, the cast; the number of samples, with `,torn` if reads are torn and `,loads` if loads
 //! of the anchor are steps; the schedule; the fingerprint.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
+use model::run::configuration::Configuration;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, Mode, Names, Parameters};
 
@@ -38,6 +39,9 @@ impl fmt::Display for SteppedCase {
         let Parameters { depth, width, frame_size, speed, names } = parameters;
         write!(f, "@{family},{},{seed},{depth},{width},{frame_size},{speed},{},{source}", mode.name(), names.name())?;
         write!(f, "@{}", self.walker)?;
+        if !self.configuration.is_default() {
+            write!(f, "+{}", self.configuration.to_string().replace(',', "+"))?;
+        }
         for weakening in &self.weakenings {
             write!(f, ",{weakening}")?;
         }
@@ -81,6 +85,12 @@ impl FromStr for SteppedCase {
             Some((walker, weakenings)) => (walker, weakenings.split(',').collect()),
             None => (walker, Vec::new()),
         };
+        let (walker, configuration) = match walker.split_once('+') {
+            Some((walker, options)) => {
+                (walker, options.replace('+', ",").parse().map_err(|error| bad(format!("{error}")))?)
+            }
+            None => (walker, Configuration::default()),
+        };
         let without_loads = samples.strip_suffix(",loads").unwrap_or(samples);
         let count = without_loads.strip_suffix(",torn").unwrap_or(without_loads);
         let case = Self {
@@ -91,6 +101,7 @@ impl FromStr for SteppedCase {
                 .find(|known| known.name() == walker)
                 .ok_or_else(|| bad(unknown("walker", walker, &WalkerKind::ALL.map(|walker| walker.name()))))?,
             weakenings: weakenings.into_iter().map(str::parse).collect::<Result<BTreeSet<_>, _>>().map_err(bad)?,
+            configuration,
             cast,
             samples: number("number of samples", count).map_err(bad)?,
             tearing: without_loads.ends_with(",torn"),

@@ -30,6 +30,7 @@ use std::fmt;
 use framewalk::printable::excerpt;
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
+use model::run::configuration::Configuration;
 use model::schedule::cast::ProfilerScript;
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::{Digest, Schedule};
@@ -158,6 +159,9 @@ pub struct SteppedCase {
     pub walker: WalkerKind,
     /// The checks that the walker skipped.
     pub weakenings: BTreeSet<Weakening>,
+    /// The options of CPython's unwinder. Older cases do not say.
+    #[serde(default, skip_serializing_if = "Configuration::is_default")]
+    pub configuration: Configuration,
     /// Which actor takes each sample.
     #[serde(default, skip_serializing_if = "ProfilerScript::is_alone")]
     pub cast: ProfilerScript,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
+use model::run::configuration::Configuration;
 use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ fn case() -> SteppedCase {
         workload: WorkloadIdentity::of(&generate(Family::Alternating, Mode::Rounds, &parameters, 7)),
         walker: WalkerKind::OwnCached,
         weakenings: [Weakening::ChunksNotCopied, Weakening::LeafReusedOnFullHit].into(),
+        configuration: Configuration::default(),
         cast: ProfilerScript::default(),
         samples: 3,
         tearing: true,
@@ -107,12 +109,14 @@ fn the_texts_are_stable() {
 #[test]
 fn cases_with_a_cast_have_format_version_3() {
     let case = SteppedCase {
+        configuration: "gc,native,threads=main".parse().unwrap(),
         cast: "a+make-b.b+a".parse().unwrap(),
         fingerprint: "stepped/own-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap(),
         ..case()
     };
     let line = case.to_string();
     assert!(line.starts_with("framediff@3@3.15.2") && line.contains("@a+make-b.b+a@3,torn@"), "{line}");
+    assert!(line.contains("@own-cached+gc+native+threads=main,"), "{line}");
     assert_eq!(line.parse(), Ok(case.clone()));
     let file = SteppedFile { note: String::new(), case };
     let text = file.text().unwrap();

@@ -164,6 +164,22 @@ pub struct InterpreterLayout {
     pub threads_head: u64,
     /// `code_object_generation`, incremented before the interpreter frees a code object. Since 3.14.
     pub code_object_generation: Option<u64>,
+    /// The fields that show a collection and the GIL. Since 3.15. Walkers do not use them, so a table in which they do
+    /// not fit is no reason to refuse it.
+    pub running: Option<RunningLayout>,
+}
+
+/// Offsets in `PyInterpreterState` of the fields that show what it does, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningLayout {
+    /// `gc.collecting`, an `int`: whether a collection runs.
+    pub collecting: u64,
+    /// `gc.frame`, a pointer to the frame in which the collection began.
+    pub collecting_frame: u64,
+    /// `_gil.locked`, an `int`: whether a thread has the GIL.
+    pub gil_locked: u64,
+    /// `_gil.last_holder`, a pointer to the state of the last thread that had it.
+    pub gil_holder: u64,
 }
 
 /// Offsets in `PyThreadState`, in bytes, and its size.
@@ -361,6 +377,21 @@ fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
 }
 
 impl Table<'_> {
+    fn running(&self) -> Option<RunningLayout> {
+        let of_interpreter = |field| self.offset("interpreter_state.size", field, 8).ok();
+        let of_collector = |field, width| {
+            let inside = self.offset("gc.size", field, width).ok()?;
+            let place = self.word("interpreter_state.gc")?.checked_add(inside)?;
+            (place.checked_add(width)? <= self.word("interpreter_state.size")?).then_some(place)
+        };
+        Some(RunningLayout {
+            collecting: of_collector("gc.collecting", 4)?,
+            collecting_frame: of_collector("gc.frame", 8)?,
+            gil_locked: of_interpreter("interpreter_state.gil_runtime_state_locked")?,
+            gil_holder: of_interpreter("interpreter_state.gil_runtime_state_holder")?,
+        })
+    }
+
     /// The offsets that walkers need.
     fn layout(&self, owners: FrameOwners, tag_mask: u64) -> Result<Layout, LayoutError> {
         let thread_size = self.needed("thread_state.size")?;
@@ -400,6 +431,7 @@ impl Table<'_> {
         } else {
             None
         };
+        let running = self.running();
         let generator = if has(&["gen_object.gi_iframe", "gen_object.gi_frame_state"]) {
             Some(GeneratorLayout {
                 frame: self.offset("gen_object.size", "gen_object.gi_iframe", 8)?,
@@ -453,6 +485,7 @@ impl Table<'_> {
                 next: self.offset("interpreter_state.size", "interpreter_state.next", 8)?,
                 threads_head: self.offset("interpreter_state.size", "interpreter_state.threads_head", 8)?,
                 code_object_generation: generation,
+                running,
             },
             thread: ThreadLayout {
                 size: thread_size,

@@ -1,8 +1,8 @@
 //! The layout of a release build of CPython 3.15.2, for memory images that come from no process.
 
 use super::{
-    CacheLayout, CodeLayout, FrameLayout, FrameOwners, GeneratorLayout, InterpreterLayout, Layout, StatusLayout,
-    ThreadLayout, VersionHex,
+    CacheLayout, CodeLayout, FrameLayout, FrameOwners, GeneratorLayout, InterpreterLayout, Layout, RunningLayout,
+    StatusLayout, ThreadLayout, VersionHex,
 };
 
 /// The offsets in `_Py_DebugOffsets` of Debian's release build of CPython 3.15.2. A test compares them with the real
@@ -12,7 +12,13 @@ pub const LAYOUT: Layout = Layout {
     free_threaded: false,
     finalizing: 912,
     interpreters_head: 936,
-    interpreter: InterpreterLayout { id: 7272, next: 7264, threads_head: 7336, code_object_generation: Some(7944) },
+    interpreter: InterpreterLayout {
+        id: 7272,
+        next: 7264,
+        threads_head: 7336,
+        code_object_generation: Some(7944),
+        running: Some(RunningLayout { collecting: 7512, collecting_frame: 7520, gil_locked: 7752, gil_holder: 7744 }),
+    },
     thread: ThreadLayout {
         size: 888,
         next: 8,

@@ -112,7 +112,9 @@ fn suite_name(row: &str, lane: impl std::fmt::Display) -> String {
 }
 
 fn is_in(cell: &CellId, finding: &Finding) -> bool {
-    (&cell.row, cell.lane, &cell.family, cell.seed) == (&finding.row, finding.lane, &finding.family, finding.seed)
+    let is_with = !finding.walker.is_cpythons() || cell.configuration == finding.configuration;
+    let of_cell = (&cell.row, cell.lane, &cell.family, cell.seed);
+    is_with && of_cell == (&finding.row, finding.lane, &finding.family, finding.seed)
 }
 
 /// Replaces characters that XML cannot hold, since names come from targets and files.
@@ -150,7 +152,8 @@ fn cell(document: &Document, report: &CellReport) -> TestCase {
         .iter()
         .filter(|violation| violation.count_in(id) > 0 || is_in(id, &violation.first))
         .collect();
-    let name = format!("{}, seed {} ({})", id.family, id.seed, id.walker_names());
+    let with = if id.configuration.is_default() { String::new() } else { format!("; {}", id.configuration) };
+    let name = format!("{}, seed {} ({}{with})", id.family, id.seed, id.walker_names());
     let mut case = match outcome {
         // A violation counts even if the cell later ended without a result.
         _ if here.iter().any(|violation| violation.fails(document.strict)) => violated(name, document, &here),

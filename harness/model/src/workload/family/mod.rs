@@ -26,6 +26,8 @@ pub struct FamilySpec {
     pub exceeds_limits: bool,
     /// Whether its functions call Python only from Python, without a shim frame, and have no loop outside `main`.
     pub is_straight: bool,
+    /// Whether it runs collections.
+    pub collects: bool,
     /// Whether generators or coroutines of its run: they yield, await or return.
     pub yields: bool,
     /// Its share of the live lane's time, relative to the other families.
@@ -47,6 +49,16 @@ pub enum FamilyThreads {
 }
 
 impl FamilySpec {
+    /// Why the live lane does not run the family, if it does not.
+    #[must_use]
+    pub fn not_live(&self) -> Option<&'static str> {
+        match (self.exceeds_limits, self.collects) {
+            (true, _) => Some("stacks beyond the limits are only tested while the target is stopped"),
+            (false, true) => Some("where a collection stands is only judged while the target is stopped"),
+            (false, false) => None,
+        }
+    }
+
     /// What most families have.
     const fn new(emit: fn(&mut Program<'_>, Fun, &mut ChaCha8Rng) -> u32) -> Self {
         Self {
@@ -56,6 +68,7 @@ impl FamilySpec {
             threads: FamilyThreads::Main,
             exceeds_limits: false,
             is_straight: false,
+            collects: false,
             yields: false,
             live_weight: 1.0,
             linked_since: None,
@@ -110,6 +123,7 @@ families! {
     Construction = construction: "Instances created by a specialised call that sometimes fails.";
     Delegates = delegates: "Generators that delegate to an iterator that is not a generator.";
     Shares = shares: "Leaves of every kind with known shares of the time.";
+    Collections = collections: "Python code that a collection runs, next to code that the last reference runs.";
 }
 
 /// The largest distance of a program's time from its `Workload::shares`, as a total variation distance.

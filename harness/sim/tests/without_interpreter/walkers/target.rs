@@ -28,7 +28,13 @@ pub(crate) fn layout() -> Layout {
         free_threaded: false,
         finalizing: 0,
         interpreters_head: 8,
-        interpreter: InterpreterLayout { id: 16, next: 0, threads_head: 8, code_object_generation: Some(24) },
+        interpreter: InterpreterLayout {
+            id: 16,
+            next: 0,
+            threads_head: 8,
+            code_object_generation: Some(24),
+            running: None,
+        },
         thread: ThreadLayout {
             size: 128,
             next: 8,
