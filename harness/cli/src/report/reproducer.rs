@@ -342,6 +342,7 @@ mod tests {
             "WARM_UP",
             "LIMIT",
             "CACHE",
+            "OPTIONS",
             "ANSWER",
             "ANSWERS",
             "JIT",
@@ -353,7 +354,7 @@ mod tests {
         ] {
             assert_eq!(TEMPLATE.matches(&format!("@@{name}@@")).count(), 1, "{name}");
         }
-        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 21, "and no other");
+        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 22, "and no other");
         assert!(["SCHEDULE", "STEP"].iter().all(|name| STEPPER.matches(&format!("@@{name}@@")).count() == 1));
         assert_eq!(STEPPER.matches("@@").count(), 2 * 2, "and no other");
     }
