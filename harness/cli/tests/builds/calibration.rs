@@ -36,6 +36,12 @@ fn wrong_orders(right: &WordOrder) -> Vec<(String, WordOrder)> {
     wrong
 }
 
+/// The layout as it is used where a proof is needed: none reaches the words of what runs.
+fn without_running(mut layout: Layout) -> Layout {
+    layout.interpreter.running = None;
+    layout
+}
+
 #[test]
 fn every_order_that_changes_a_used_word_is_refused() {
     let build = common::release();
@@ -48,7 +54,9 @@ fn every_order_that_changes_a_used_word_is_refused() {
     for (what, order) in wrong_orders(&right.order) {
         match order.layout(&section) {
             // Only tests need generators. A build without these words is tested without them.
-            Ok(layout) if layout == right.layout || layout == without_generator => harmless += 1,
+            Ok(layout) if [right.layout, without_generator].map(without_running).contains(&without_running(layout)) => {
+                harmless += 1;
+            }
             Ok(layout) if target.prove(&layout).is_ok() && calibrate(&build.python, &layout).is_ok() => {
                 accepted.push(what)
             }
@@ -98,7 +106,10 @@ fn a_named_header_is_used_and_a_stale_one_is_refused_with_the_word() {
     let options = BuildOptions { header: Some(header.clone()), ..BuildOptions::default() };
     write_header(&header, &right.order);
     let proved = probe_with(&build.python, &options).unwrap().layout.unwrap();
-    assert_eq!((&proved.layout, &proved.source), (&right.layout, &OrderSource::Header(header.clone())));
+    assert_eq!(
+        (&proved.layout, &proved.source),
+        (&without_running(right.layout), &OrderSource::Header(header.clone()))
+    );
     assert!(proved.proved.is_some_and(|words| words > 35), "{proved}");
 
     let mut words = right.order.words().to_vec();

@@ -219,7 +219,8 @@ fn of_configurations(step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
 
 /// The cell with a configuration of the array that leaves out threads, or does not count.
 fn selective(index: usize, row: &BuildVariant, shares: &Shares, wishes: &PlanRequest, seed: u64) -> Option<PlanStep> {
-    let (family, configuration) = shares.selective(seed).filter(|_| wishes.configurations.is_empty())?;
+    let may = wishes.configurations.is_empty() && shows_what_runs(row);
+    let (family, configuration) = shares.selective(seed).filter(|_| may)?;
     let mut step = step(index, row, Lane::Stopped, family, wishes, seed, configuration);
     for_cpythons_walkers(&mut step)?;
     // The family's own cell shows the rest.
@@ -235,6 +236,12 @@ fn for_cpythons_walkers(step: &mut PlanStep) -> Option<()> {
     walkers.retain(|&walker| is_one(walker));
     step.planned.expected.retain(|&walker, _| is_one(walker));
     walkers.iter().any(|walker| walker.is_cpythons()).then_some(())
+}
+
+/// Whether the layout has the words that show a collection and the GIL. Without them there is no truth for markers of
+/// collections, nor for which threads are active.
+fn shows_what_runs(row: &BuildVariant) -> bool {
+    row.build.layout.as_ref().is_ok_and(|proved| proved.layout.interpreter.running.is_some())
 }
 
 /// Sets the configuration of a cell, which decides what the cell must show.
@@ -286,8 +293,8 @@ fn step(
         // The bounds judge how many there are. Full hits occur on any moving target.
         Lane::Live => (family.spec().live_weight, Expected { full_hits: true, ..Expected::NONE }),
     };
-    let configuration =
-        if walkers.iter().any(|walker| walker.is_cpythons()) { configuration } else { Configuration::default() };
+    let is_judged = shows_what_runs(row) && walkers.iter().any(|walker| walker.is_cpythons());
+    let configuration = if is_judged { configuration } else { Configuration::default() };
     let family_name = family.name().to_owned();
     let id = CellId { row: row.name.clone(), lane, family: family_name, walkers, seed, configuration };
     let mut planned = PlannedCell::new(id, expected);

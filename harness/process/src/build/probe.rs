@@ -135,9 +135,13 @@ fn layout(
 ) -> Result<ProvedLayout, LayoutRefusal> {
     framewalk::layout::header(section)?;
     let FoundOrder { order, source } = search.find()?;
-    let layout =
+    let mut layout =
         order.layout(section).map_err(|error| LayoutRefusal::Unfit { order: source.to_string(), source: error })?;
     let needs_proof = search.header.is_some() || !search.is_known_final();
+    if needs_proof {
+        // The proof does not reach these words, so collections and the status of threads are not judged by them.
+        layout.interpreter.running = None;
+    }
     let proved = if needs_proof && layout.walkable().is_ok() {
         match calibrate(python, &layout) {
             Ok(words) => Some(words.len()),
