@@ -118,7 +118,9 @@ impl Build {
     pub fn site(&self, pid: i32) -> Result<Site, LocateError> {
         let proved = self.layout.as_ref().map_err(|error| LocateError::Layout(error.clone()))?;
         let runtime = runtime_address(pid)?.address;
-        let layout = proved.order.read(&mut ProcessMemory::new(pid), runtime).map_err(LayoutRefusal::from)?;
+        let mut layout = proved.order.read(&mut ProcessMemory::new(pid), runtime).map_err(LayoutRefusal::from)?;
+        // A layout that had to be proved is used without them.
+        layout.interpreter.running = layout.interpreter.running.filter(|_| proved.layout.interpreter.running.is_some());
         if layout != proved.layout {
             return Err(LocateError::OtherBuild { pid, version: self.full_version() });
         }
