@@ -257,6 +257,19 @@ mod tests {
         }
     }
 
+    /// Each file must stand alone in an issue, so what they share is repeated. A change must reach all of them.
+    #[test]
+    fn what_reproducers_share_is_the_same_in_all() {
+        for start in ["def give_up(", "def run(", "def ptrace(", "def allow_any_reader(", "class Sampler:"] {
+            let definition = |file: &'static str| -> Option<&'static str> {
+                let from = &file[file.find(&format!("\n{start}"))? + 1..];
+                from.split("\n\n\n").next()
+            };
+            let found: Vec<&str> = all().unwrap().iter().filter_map(|folder| definition(folder.reproducer)).collect();
+            assert!(found.len() > 5 && found.iter().all(|one| one == &found[0]), "{start} differs: {found:#?}");
+        }
+    }
+
     #[test]
     fn an_exit_code_without_its_line_is_no_answer() {
         let traceback = "Traceback\nNameError: x\n";

@@ -56,19 +56,24 @@ impl Shares {
     /// threads or does not count.
     pub(super) fn selective(&self, seed: u64) -> Option<(Family, Configuration)> {
         let selective: Vec<Configuration> = self.array.iter().copied().filter(|it| !it.shows_hits()).collect();
-        let at = |count: usize, seed: u64| usize::try_from(seed % (count as u64).max(1)).unwrap_or_default();
-        let configuration = *selective.get(at(selective.len(), seed))?;
-        let family = match (configuration.threads, configuration.mode) {
-            (AskedThreads::Main | AskedThreads::All, ProfilingMode::Exception) => Family::Exceptions,
-            _ => *SELECTED.get(at(SELECTED.len(), seed / (selective.len() as u64).max(1)))?,
-        };
+        let configuration = *of_number(&selective, seed)?;
+        // Only exceptions can be shown in this mode; which thread is active, every family shows.
+        let needs_exceptions =
+            configuration.mode == ProfilingMode::Exception && configuration.threads != AskedThreads::Active;
+        let family =
+            if needs_exceptions { Family::Exceptions } else { *of_number(&SELECTED, seed / selective.len() as u64)? };
         Some((family, configuration))
     }
 
     fn at(&self, number: u64) -> Configuration {
-        let index = usize::try_from(number % (self.array.len() as u64).max(1)).unwrap_or_default();
-        self.array.get(index).copied().unwrap_or_default()
+        of_number(&self.array, number).copied().unwrap_or_default()
     }
+}
+
+/// The item with that number; after the last one comes the first again. `None` if there are no items.
+fn of_number<T>(items: &[T], number: u64) -> Option<&T> {
+    let index = number.checked_rem(items.len() as u64)?;
+    items.get(usize::try_from(index).ok()?)
 }
 
 /// The configuration with which all threads of a family are judged.

@@ -110,7 +110,7 @@ pub fn plan(rows: &[BuildVariant], wishes: &PlanRequest, seed: u64, required: us
                     step.required = *needed > 0;
                     *needed = needed.saturating_sub(1);
                 }
-                steps.extend(of_configurations(step, wishes));
+                steps.extend(of_configurations(row, step, wishes));
             }
         }
         if lane == Lane::Stopped && wishes.families.is_empty() {
@@ -143,7 +143,7 @@ fn of_program(rows: &[BuildVariant], program: &UserProgram, wishes: &PlanRequest
                 walkers.push(WalkerKind::OwnReference);
                 walkers.sort_unstable();
             }
-            steps.extend(of_configurations(step, wishes));
+            steps.extend(of_configurations(row, step, wishes));
             steps.extend(missing(index, row, lane, &[PLACEHOLDER], wishes, seed));
         }
     }
@@ -197,17 +197,23 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
 }
 
 /// A cell with each configuration that the user named, or with its own. Only CPython's walkers have one.
-fn of_configurations(step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
+fn of_configurations(row: &BuildVariant, step: PlanStep, wishes: &PlanRequest) -> Vec<PlanStep> {
     if wishes.configurations.is_empty() || step.not_run.is_some() {
         return vec![step];
     }
     let is_stepped = step.planned.cell.lane == Lane::Stepped;
     let with = |(number, &configuration): (usize, &Configuration)| {
         let mut step = step.clone();
-        if is_stepped && !configuration.shows_hits() {
-            let why = "the stepped lane needs a sample of its thread, and the counters, at every schedule";
-            step.not_run = Some(NotRun::NotApplicable(why.to_owned()));
-        }
+        let why_not = if is_stepped && !configuration.shows_hits() {
+            Some("the stepped lane needs a sample of its thread, and the counters, at every schedule")
+        } else if !configuration.is_default() && !shows_what_runs(row) {
+            Some(
+                "where a collection runs and which thread is active is not known: the proof of the layout does not reach that",
+            )
+        } else {
+            None
+        };
+        step.not_run = why_not.map(|why| NotRun::NotApplicable(why.to_owned()));
         if number > 0 {
             for_cpythons_walkers(&mut step)?;
         }

@@ -120,7 +120,9 @@ impl Build {
         let runtime = runtime_address(pid)?.address;
         let mut layout = proved.order.read(&mut ProcessMemory::new(pid), runtime).map_err(LayoutRefusal::from)?;
         // A layout that had to be proved is used without them.
-        layout.interpreter.running = layout.interpreter.running.filter(|_| proved.layout.interpreter.running.is_some());
+        if proved.layout.interpreter.running.is_none() {
+            layout = layout.without_running();
+        }
         if layout != proved.layout {
             return Err(LocateError::OtherBuild { pid, version: self.full_version() });
         }

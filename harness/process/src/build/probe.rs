@@ -140,7 +140,7 @@ fn layout(
     let needs_proof = search.header.is_some() || !search.is_known_final();
     if needs_proof {
         // The proof does not reach these words, so collections and the status of threads are not judged by them.
-        layout.interpreter.running = None;
+        layout = layout.without_running();
     }
     let proved = if needs_proof && layout.walkable().is_ok() {
         match calibrate(python, &layout) {

@@ -530,6 +530,13 @@ impl Table<'_> {
 }
 
 impl Layout {
+    /// The same layout without [`InterpreterLayout::running`].
+    #[must_use]
+    pub fn without_running(mut self) -> Self {
+        self.interpreter.running = None;
+        self
+    }
+
     /// Parses the table from the bytes at the start of a `.PyRuntime` section, in the built-in order of its version.
     ///
     /// # Errors
