@@ -250,4 +250,7 @@ fn on_the_next_version_known_failures_are_not_confirmed_and_excused() {
     }
     let strict = all(&["--lane", "stopped", "--family", "generators", "--stops", "40", "--budget", "5m", "--strict"]);
     assert_eq!(strict.code, Some(i32::from(exit::VIOLATION)), "{strict:?}");
+    let named = all(&["--lane", "stopped", "--family", "generators", "--stops", "40", "--configuration", "gc"]);
+    assert_eq!(named.code, Some(i32::from(exit::INCONCLUSIVE)), "{named:?}");
+    assert!(named.stdout.contains("the proof of the layout does not reach that"), "{named:?}");
 }
